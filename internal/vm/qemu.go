@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package vm
+
+import (
+	"fmt"
+	"os"
+	"runtime"
+	"strconv"
+	"strings"
+)
+
+// machine is what differs between the architectures.
+type machine struct {
+	debian  string // Debian's name, of packages and kernels
+	qemu    string // the emulator's program
+	board   string // -M
+	console string // the kernel's name of the first serial port
+}
+
+// machines by GOARCH.
+func machines() map[string]machine {
+	return map[string]machine{
+		"amd64": {debian: "amd64", qemu: "qemu-system-x86_64", board: "pc", console: "ttyS0"},
+		"arm64": {debian: "arm64", qemu: "qemu-system-aarch64", board: "virt", console: "ttyAMA0"},
+	}
+}
+
+// thisMachine is the entry of the running architecture.
+func thisMachine() (machine, error) {
+	m, ok := machines()[runtime.GOARCH]
+	if !ok {
+		return machine{}, fmt.Errorf("running a VM: no kernel and emulator are known for %s", runtime.GOARCH)
+	}
+	return m, nil
+}
+
+// The names that host and guest know the link and the two folders by.
+const (
+	linkPort = "weft.link"
+	rootTag  = "weft-root"
+	workTag  = "weft-work"
+)
+
+// accelerator is the -accel and -cpu arguments. KVM is never tried unasked: where it is offered
+// but broken (nested virtualisation), it hangs instead of failing.
+func accelerator() []string {
+	if os.Getenv("WEFT_ACCEL") == "kvm" {
+		return []string{"-accel", "kvm", "-cpu", "host"}
+	}
+	return []string{"-accel", "tcg,thread=multi", "-cpu", "max"}
+}
+
+// kernelArgs is the kernel's command line. init gets the variable that IsInit looks for. Expedited
+// RCU makes removing links and namespaces quick; the watchdogs would only report a busy host.
+func kernelArgs(m machine) string {
+	return strings.Join([]string{
+		"console=" + m.console, "loglevel=4", "panic=-1", "mitigations=off", "no_timer_check",
+		"nowatchdog", "nosoftlockup", "rcupdate.rcu_expedited=1", "audit=0", "bonding.max_bonds=0",
+		initEnv + "=1",
+	}, " ")
+}
+
+// qemuArgs is QEMU's command line; the link to the guest is its file descriptor 3.
+func qemuArgs(m machine, cfg Config, initramfs, console string) []string {
+	args := []string{"-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-nic", "none",
+		"-M", m.board, "-smp", strconv.Itoa(cfg.CPUs), "-m", strconv.Itoa(cfg.Memory)}
+	args = append(args, accelerator()...)
+	args = append(args, "-kernel", cfg.Image.Kernel(), "-initrd", initramfs, "-append", kernelArgs(m),
+		"-serial", "file:"+quote(console),
+		"-device", "virtio-rng-pci", "-device", "virtio-serial-pci",
+		"-chardev", "socket,id=link,fd=3", "-device", "virtserialport,chardev=link,name="+linkPort,
+		"-fsdev", "local,id=root,path=/,security_model=none,readonly=on,multidevs=remap",
+		"-device", "virtio-9p-pci,fsdev=root,mount_tag="+rootTag)
+	if cfg.WorkDir != "" {
+		args = append(args,
+			"-fsdev", "local,id=work,path="+quote(cfg.WorkDir)+",security_model=none,multidevs=remap",
+			"-device", "virtio-9p-pci,fsdev=work,mount_tag="+workTag)
+	}
+	return args
+}
+
+// quote protects the commas of a value in QEMU's option syntax.
+func quote(s string) string { return strings.ReplaceAll(s, ",", ",,") }
