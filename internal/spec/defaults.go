@@ -1,0 +1,289 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package spec
+
+import (
+	"fmt"
+	"net/netip"
+	"strconv"
+	"strings"
+)
+
+// IsUp reports whether the link is to be up, which is the default.
+func (l *Link) IsUp() bool { return l.Up == nil || *l.Up }
+
+// HasIPv6 reports whether IPv6 is to be on, which is the default. A link that carries a bridged network has none
+// whatever this says.
+func (l *Link) HasIPv6() bool { return l.IPv6 == nil || *l.IPv6 }
+
+// ModeWord returns the bond's mode in the kernel's word: active-backup unless the file says otherwise.
+func (b *Bond) ModeWord() string { return orElse(b.Mode, "active-backup") }
+
+// MIIMonMS returns the MII monitor's interval in milliseconds: 100 unless the file says otherwise or ARP monitoring is
+// asked for. A bond without a monitor never notices a dead member.
+func (b *Bond) MIIMonMS() uint32 {
+	switch {
+	case b.MIIMon != nil:
+		return *b.MIIMon
+	case b.ARPInterval != nil && *b.ARPInterval > 0:
+		return 0
+	}
+	return 100
+}
+
+// LACPRateWord returns how often the partner is asked to send LACPDUs: fast (every second) unless the file says slow
+// (every 30 seconds). It is "" where the mode is not 802.3ad.
+func (b *Bond) LACPRateWord() string {
+	if b.ModeWord() != "802.3ad" {
+		return ""
+	}
+	return orElse(b.LACPRate, "fast")
+}
+
+// ParentName returns the device below the VLAN device of this name: what the file says, or the part of the name before
+// its last dot.
+func (v *VLAN) ParentName(name string) string {
+	if v.Parent != "" {
+		return v.Parent
+	}
+	parent, _, _ := splitVLAN(name)
+	return parent
+}
+
+// VID returns the VLAN's number for the VLAN device of this name: what the file says, or the number after the last dot
+// of the name. It is 0 where neither tells.
+func (v *VLAN) VID(name string) int {
+	if v.ID != 0 {
+		return v.ID
+	}
+	_, vid, _ := splitVLAN(name)
+	return vid
+}
+
+// ProtocolWord returns the tag's EtherType in the kernel's word: 802.1Q unless the file says otherwise.
+func (v *VLAN) ProtocolWord() string { return orElse(v.Protocol, "802.1Q") }
+
+// splitVLAN takes a name such as bond0.993 apart.
+func splitVLAN(name string) (parent string, vid int, ok bool) {
+	i := strings.LastIndexByte(name, '.')
+	if i <= 0 {
+		return "", 0, false
+	}
+	n, err := strconv.ParseUint(name[i+1:], 10, 16)
+	if err != nil || n < 1 || n > 4094 {
+		return "", 0, false
+	}
+	return name[:i], int(n), true
+}
+
+// ForwardDelaySeconds returns the bridge's forward delay: 0 unless the file says otherwise, so that a port forwards at
+// once.
+func (b *Bridge) ForwardDelaySeconds() int {
+	if b.ForwardDelay == nil {
+		return 0
+	}
+	return *b.ForwardDelay
+}
+
+// TableNumber returns the routing table of the route: main unless the file says otherwise.
+func (r *Route) TableNumber() uint32 {
+	if r.Table == 0 {
+		return 254
+	}
+	return r.Table
+}
+
+// TypeWord returns the route's type in iproute2's word: unicast unless the file says otherwise.
+func (r *Route) TypeWord() string { return orElse(r.Type, "unicast") }
+
+// Destination returns the prefix that the route leads to, masked. "default" is 0.0.0.0/0 or ::/0, by the family of the
+// gateway, then of the source, then by Family, IPv4 where nothing tells. The zero Prefix means that To is neither
+// "default" nor a prefix nor an address, which Parse does not let through.
+func (r *Route) Destination() netip.Prefix {
+	if r.To == "default" {
+		six := r.Family == "inet6" || r.Via.Is6() || r.Src.Is6()
+		if six {
+			return netip.PrefixFrom(netip.IPv6Unspecified(), 0)
+		}
+		return netip.PrefixFrom(netip.IPv4Unspecified(), 0)
+	}
+	if p, err := netip.ParsePrefix(r.To); err == nil {
+		return p.Masked()
+	}
+	if a, err := netip.ParseAddr(r.To); err == nil && a.Zone() == "" {
+		return netip.PrefixFrom(a, a.BitLen())
+	}
+	return netip.Prefix{}
+}
+
+// FamilyNumber returns 4 or 6: what the file says, or the family of the rule's addresses, or 4.
+func (r *Rule) FamilyNumber() int {
+	if r.Family == "inet6" || r.From.Addr().Is6() || r.To.Addr().Is6() {
+		return 6
+	}
+	return 4
+}
+
+// ActionWord returns what the rule does, in ip-rule's word: lookup unless the file says otherwise.
+func (r *Rule) ActionWord() string { return orElse(r.Action, "lookup") }
+
+// TableNumber returns a routed network's table: what the file says, or the VLAN's number. It is 0 for a bridged network.
+func (n *Network) TableNumber() uint32 {
+	if n.Mode != Routed {
+		return 0
+	}
+	if n.Table != 0 {
+		return n.Table
+	}
+	return uint32(n.VLAN)
+}
+
+// PolicyWord returns how a routed network's packets come to its table: vrf unless the file says rules. It is "" for a
+// bridged network.
+func (n *Network) PolicyWord() string {
+	if n.Mode != Routed {
+		return ""
+	}
+	return orElse(n.Policy, "vrf")
+}
+
+// VRFName returns the name of a routed network's VRF: what the file says, or vrf<TABLE>. It is "" where there is none.
+func (n *Network) VRFName() string {
+	if n.PolicyWord() != "vrf" {
+		return ""
+	}
+	return orElse(n.VRF, fmt.Sprintf("vrf%d", n.TableNumber()))
+}
+
+// BridgeName returns the name of a bridged network's bridge: what the file says, or vlan<VLAN>. It is "" for a routed
+// network.
+func (n *Network) BridgeName() string {
+	if n.Mode != Bridged {
+		return ""
+	}
+	return orElse(n.Bridge, fmt.Sprintf("vlan%d", n.VLAN))
+}
+
+// Number returns the network's number, which its interface groups count from: the table of a routed network (at most
+// 65535), 70000 and the VLAN for a bridged one.
+func (n *Network) Number() uint32 {
+	if n.Mode == Routed {
+		return n.TableNumber()
+	}
+	return 70000 + uint32(n.VLAN)
+}
+
+// VLANAware reports whether the network is a VLAN of a VLAN-aware bridge that the file declares: it then has no VLAN
+// device and no bridge of its own.
+func (n *Node) VLANAware(net *Network) bool {
+	if net.Mode != Bridged || net.Bridge == "" {
+		return false
+	}
+	b := n.Bridges[net.Bridge]
+	return b != nil && b.VLANAware
+}
+
+// UplinkDevice returns the device that carries the network's frames to the outside: the VLAN device that the file
+// declares for that VLAN of the uplink, or else UPLINK.VLAN; the uplink itself for its native VLAN. It is "" for a
+// network that stays on the node, and for one that is a VLAN of a VLAN-aware bridge.
+func (n *Node) UplinkDevice(net *Network) string {
+	if net.Uplink == "" || n.VLANAware(net) {
+		return ""
+	}
+	if net.VLAN == 0 {
+		return net.Uplink
+	}
+	if name, ok := n.vlanOf(net.Uplink, net.VLAN); ok {
+		return name
+	}
+	return fmt.Sprintf("%s.%d", net.Uplink, net.VLAN)
+}
+
+// vlanOf returns the declared 802.1Q device of this VLAN of this parent; the first by name, if a broken file has two.
+func (n *Node) vlanOf(parent string, vid int) (string, bool) {
+	implied := fmt.Sprintf("%s.%d", parent, vid)
+	if v := n.VLANs[implied]; v != nil && v.ParentName(implied) == parent && v.VID(implied) == vid {
+		return implied, true
+	}
+	best := ""
+	for name, v := range n.VLANs {
+		if v != nil && v.ParentName(name) == parent && v.VID(name) == vid && v.ProtocolWord() == "802.1Q" && (best == "" || name < best) {
+			best = name
+		}
+	}
+	return best, best != ""
+}
+
+// LinkMTU returns the MTU in bytes that the file gives the link of this name, its own or that of the device below it, or
+// 0 where the file does not say. A bond without one has the kernel's default, 1500.
+func (n *Node) LinkMTU(name string) int {
+	for range 16 { // deeper stacks, and loops, are refused by Parse
+		l := n.linkOf(name)
+		if l != nil && l.MTU != 0 {
+			return l.MTU
+		}
+		if n.Bonds[name] != nil {
+			return 1500
+		}
+		v := n.VLANs[name]
+		if v == nil {
+			return 0
+		}
+		name = v.ParentName(name)
+	}
+	return 0
+}
+
+// NetworkMTU returns the network's MTU in bytes: its own, or its uplink device's, or 0 where the file does not say.
+func (n *Node) NetworkMTU(net *Network) int {
+	if net.MTU != 0 {
+		return net.MTU
+	}
+	switch {
+	case n.VLANAware(net):
+		return n.LinkMTU(net.Bridge)
+	case net.Uplink == "":
+		return 0
+	}
+	if dev := n.UplinkDevice(net); n.linkOf(dev) != nil {
+		return n.LinkMTU(dev)
+	}
+	return n.LinkMTU(net.Uplink)
+}
+
+// linkOf returns what the file says of the link of this name, whatever its kind, or nil.
+func (n *Node) linkOf(name string) *Link {
+	if l := n.Links[name]; l != nil {
+		return l
+	}
+	if b := n.Bonds[name]; b != nil {
+		return &b.Link
+	}
+	if v := n.VLANs[name]; v != nil {
+		return &v.Link
+	}
+	if b := n.Bridges[name]; b != nil {
+		return &b.Link
+	}
+	if v := n.VRFs[name]; v != nil {
+		return &v.Link
+	}
+	return nil
+}
+
+// SysctlPath returns the path below /proc/sys of a setting's name. As in sysctl(8), a name whose first separator is a
+// dot has dots and slashes exchanged: "net.ipv4.conf.bond0/993.proxy_arp" is net/ipv4/conf/bond0.993/proxy_arp.
+func SysctlPath(name string) string {
+	i := strings.IndexAny(name, "./")
+	if i < 0 || name[i] == '/' {
+		return name
+	}
+	return strings.NewReplacer(".", "/", "/", ".").Replace(name)
+}
+
+func orElse(s, fallback string) string {
+	if s == "" {
+		return fallback
+	}
+	return s
+}
