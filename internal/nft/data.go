@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package nft
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// dataType is one of nft's data types: how a value of it is spelled and how it lies in a register.
+type dataType struct {
+	size   int // bytes
+	encode func(string) ([]byte, error)
+	decode func([]byte) string
+}
+
+// dataTypes are the types that weft's sets, maps and matches use.
+var dataTypes = map[string]dataType{
+	"devgroup":    {4, encodeGroup, func(b []byte) string { return strconv.FormatUint(uint64(binary.NativeEndian.Uint32(b)), 10) }},
+	"ifname":      {16, encodeIfName, func(b []byte) string { return IfName(string(bytes.TrimRight(b, "\x00"))) }},
+	"ipv4_addr":   {4, encodeIP, decodeIP},
+	"ipv6_addr":   {16, encodeIP, decodeIP},
+	"ether_addr":  {6, encodeMAC, func(b []byte) string { return net.HardwareAddr(b).String() }},
+	"arp_op":      {2, encodeName(arpOps, 2), decodeName(arpOps)},
+	"icmpv6_type": {1, encodeName(icmpv6Types, 1), decodeName(icmpv6Types)},
+}
+
+// setTypes are the types that a set's key can have; a map's data can also be a verdict.
+var setTypes = []string{"devgroup", "ifname", "ipv4_addr", "ipv6_addr", "ether_addr"}
+
+// arpOps are the ARP operations (RFC 826).
+var arpOps = map[string]byte{"request": 1, "reply": 2}
+
+// icmpv6Types are the message types of neighbour discovery (RFC 4861 section 4).
+var icmpv6Types = map[string]byte{"nd-router-solicit": 133, "nd-router-advert": 134, "nd-neighbor-solicit": 135, "nd-neighbor-advert": 136}
+
+// Encode returns the bytes that stand for a value of this nft data type in a register: in network order, except for
+// device groups, which are in the host's. The types: devgroup, ifname, ipv4_addr, ipv6_addr, ether_addr, arp_op,
+// icmpv6_type. A value that is not in nft's own spelling is an error.
+func Encode(typ, value string) ([]byte, error) {
+	t, ok := dataTypes[typ]
+	if !ok {
+		return nil, fmt.Errorf("unknown data type %q", typ)
+	}
+	b, err := t.encode(value)
+	if err != nil {
+		return nil, fmt.Errorf("%s %s: %w", typ, value, err)
+	}
+	if len(b) != t.size || t.decode(b) != value {
+		return nil, fmt.Errorf("%s %s: not spelled as nft spells it", typ, value)
+	}
+	return b, nil
+}
+
+// Decode is the inverse of Encode.
+func Decode(typ string, b []byte) (string, error) {
+	t, ok := dataTypes[typ]
+	if !ok {
+		return "", fmt.Errorf("unknown data type %q", typ)
+	}
+	if len(b) != t.size {
+		return "", fmt.Errorf("%s: %d bytes, want %d", typ, len(b), t.size)
+	}
+	return t.decode(b), nil
+}
+
+// Size returns the length of a value of this data type in bytes, 0 for an unknown type.
+func Size(typ string) int { return dataTypes[typ].size }
+
+func encodeGroup(s string) ([]byte, error) {
+	n, err := strconv.ParseUint(s, 10, 32)
+	if err != nil {
+		return nil, fmt.Errorf("not a group number")
+	}
+	return binary.NativeEndian.AppendUint32(nil, uint32(n)), nil
+}
+
+// encodeIfName takes a name as dev_valid_name of the kernel allows it, but none that nft would read as a pattern.
+func encodeIfName(s string) ([]byte, error) {
+	name, ok := strings.CutPrefix(s, `"`)
+	name, ok2 := strings.CutSuffix(name, `"`)
+	if !ok || !ok2 || name == "" || len(name) > 15 || strings.ContainsAny(name, "\"\\*/: \t\n\v\f\r\x00") {
+		return nil, fmt.Errorf("not the quoted name of an interface")
+	}
+	return append([]byte(name), make([]byte, 16-len(name))...), nil
+}
+
+func encodeIP(s string) ([]byte, error) {
+	a, err := netip.ParseAddr(s)
+	if err != nil || a.Zone() != "" {
+		return nil, fmt.Errorf("not an address")
+	}
+	return a.AsSlice(), nil
+}
+
+func decodeIP(b []byte) string {
+	a, _ := netip.AddrFromSlice(b)
+	return a.String()
+}
+
+func encodeMAC(s string) ([]byte, error) {
+	m, err := net.ParseMAC(s)
+	if err != nil {
+		return nil, fmt.Errorf("not a MAC")
+	}
+	return m, nil
+}
+
+func encodeName(names map[string]byte, size int) func(string) ([]byte, error) {
+	return func(s string) ([]byte, error) {
+		n, ok := names[s]
+		if !ok {
+			return nil, fmt.Errorf("not a known name")
+		}
+		return append(make([]byte, size-1), n), nil
+	}
+}
+
+func decodeName(names map[string]byte) func([]byte) string {
+	return func(b []byte) string {
+		for name, n := range names {
+			if n == b[len(b)-1] && !slices.ContainsFunc(b[:len(b)-1], func(c byte) bool { return c != 0 }) {
+				return name
+			}
+		}
+		return fmt.Sprintf("0x%x", b)
+	}
+}
+
+// compare orders elements as nft lists them: by the key's bytes as one number, each part of which is in the byte order of its
+// type.
+func (s Set) compare(a, b Element) int {
+	return bytes.Compare(s.sortKey(a), s.sortKey(b))
+}
+
+func (s Set) sortKey(e Element) []byte {
+	var key []byte
+	for i, typ := range s.Key {
+		if i >= len(e.Parts) {
+			break
+		}
+		b, err := Encode(typ, e.Parts[i])
+		if err != nil {
+			b = []byte(e.Parts[i])
+		}
+		if (typ == "devgroup" || typ == "ifname") && binary.NativeEndian.Uint16([]byte{1, 0}) == 1 {
+			slices.Reverse(b)
+		}
+		key = append(key, b...)
+	}
+	return key
+}

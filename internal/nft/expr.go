@@ -1,0 +1,202 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package nft
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+)
+
+// Expr is one match or statement of a rule in nft's own spelling, out of this closed list:
+//
+//	expr     = match | fib | rewrite | "counter" | "accept" | "drop" | "jump" chain
+//	match    = field [ "!=" ] ( value | "@" set )
+//	         | ( "iifname" | "oifname" ) "." field [ "!=" ] "@" set
+//	fib      = "fib saddr . iif oif" ( "missing" | "exists" )
+//	rewrite  = "arp saddr ip set" ( "iifgroup" | "oifgroup" | "iifname" | "oifname" ) "map" "@" map
+//	field    = "iifgroup" | "oifgroup"                   value: the number of a device group
+//	         | "iifname" | "oifname"                     value: a name in double quotes, no pattern
+//	         | "ip saddr" | "ip daddr"                   value: an address, or a prefix of 1 to 31 bits
+//	         | "ip6 saddr" | "ip6 daddr"                 value: an address, or a prefix of 1 to 127 bits
+//	         | "ether saddr"                             value: a MAC in lower case
+//	         | "arp operation"                           value: "request" | "reply"
+//	         | "arp saddr ip"                            value: an IPv4 address
+//	         | "icmpv6 type"                             value: "nd-router-solicit" | "nd-router-advert" |
+//	                                                            "nd-neighbor-solicit" | "nd-neighbor-advert"
+//
+// There is one spelling for each, nft's; Parse refuses every other. What is observed and is not in the list is spelled
+// "unknown(…)", which Parse refuses too, so that it never equals anything of weft's.
+type Expr string
+
+// Term is an Expr taken apart.
+type Term struct {
+	Op     string   // "match", "fib", "rewrite", "counter", "accept", "drop", "jump"
+	Fields []string // match: what is compared; rewrite: what is looked up
+	Not    bool     // match with "!="; fib: "missing"
+	Value  string   // match: what the field is compared with, unless it is a set
+	Set    string   // match: name of the set; rewrite: name of the map
+	Chain  string   // jump: name of the chain
+}
+
+// Field is something of a packet that can be compared.
+type field struct {
+	typ   string // nft data type
+	layer string // what the packet has to be: "ip", "ip6", "icmpv6", "arp", "ether", or "" for any
+}
+
+var fields = map[string]field{
+	"iifgroup":      {"devgroup", ""},
+	"oifgroup":      {"devgroup", ""},
+	"iifname":       {"ifname", ""},
+	"oifname":       {"ifname", ""},
+	"ip saddr":      {"ipv4_addr", "ip"},
+	"ip daddr":      {"ipv4_addr", "ip"},
+	"ip6 saddr":     {"ipv6_addr", "ip6"},
+	"ip6 daddr":     {"ipv6_addr", "ip6"},
+	"ether saddr":   {"ether_addr", "ether"},
+	"arp operation": {"arp_op", "arp"},
+	"arp saddr ip":  {"ipv4_addr", "arp"},
+	"icmpv6 type":   {"icmpv6_type", "icmpv6"},
+}
+
+// FieldType returns the nft data type of a field of the packet, such as "ipv4_addr" for "ip saddr"; "" for an unknown field.
+func FieldType(name string) string { return fields[name].typ }
+
+// Parse takes an expression apart.
+func Parse(e Expr) (Term, error) {
+	t, err := parse(string(e))
+	if err != nil {
+		return Term{}, fmt.Errorf("%q: %w", string(e), err)
+	}
+	if t.Expr() != e {
+		return Term{}, fmt.Errorf("%q: nft spells it %q", string(e), string(t.Expr()))
+	}
+	return t, nil
+}
+
+func parse(s string) (Term, error) {
+	switch s {
+	case "counter", "accept", "drop":
+		return Term{Op: s}, nil
+	}
+	if name, ok := strings.CutPrefix(s, "jump "); ok {
+		return Term{Op: "jump", Chain: name}, checkName(name)
+	}
+	if rest, ok := strings.CutPrefix(s, "fib saddr . iif oif "); ok {
+		if rest != "missing" && rest != "exists" {
+			return Term{}, fmt.Errorf("want missing or exists")
+		}
+		return Term{Op: "fib", Not: rest == "missing"}, nil
+	}
+	if rest, ok := strings.CutPrefix(s, "arp saddr ip set "); ok {
+		by, name, ok := strings.Cut(rest, " map @")
+		if !ok || fields[by].typ == "" || fields[by].layer != "" {
+			return Term{}, fmt.Errorf("want a field of the interface and a map")
+		}
+		return Term{Op: "rewrite", Fields: []string{by}, Set: name}, checkName(name)
+	}
+	return parseMatch(s)
+}
+
+func parseMatch(s string) (Term, error) {
+	t := Term{Op: "match"}
+	for {
+		name, rest := cutField(s)
+		if name == "" {
+			return Term{}, fmt.Errorf("not in the closed list of matches and statements")
+		}
+		t.Fields = append(t.Fields, name)
+		next, more := strings.CutPrefix(rest, ". ")
+		if !more {
+			s = rest
+			break
+		}
+		s = next
+	}
+	s, t.Not = strings.CutPrefix(s, "!= ")
+	if name, ok := strings.CutPrefix(s, "@"); ok {
+		t.Set = name
+		return t, t.checkSet()
+	}
+	t.Value = s
+	if len(t.Fields) > 1 {
+		return Term{}, fmt.Errorf("several fields can only be looked up in a set")
+	}
+	return t, checkValue(fields[t.Fields[0]].typ, s)
+}
+
+// cutField returns the field that s starts with and what follows it and a space.
+func cutField(s string) (name, rest string) {
+	for name := range fields {
+		if rest, ok := strings.CutPrefix(s, name+" "); ok {
+			return name, rest
+		}
+	}
+	return "", s
+}
+
+func (t Term) checkSet() error {
+	for i, f := range t.Fields {
+		if !slices.Contains(setTypes, fields[f].typ) {
+			return fmt.Errorf("%s is not looked up in sets", f)
+		}
+		if i > 1 || len(t.Fields) > 1 && (i == 0) != (fields[f].typ == "ifname") {
+			return fmt.Errorf("want iifname or oifname and one more field")
+		}
+	}
+	return checkName(t.Set)
+}
+
+// checkValue checks a value to compare with: addresses can be prefixes.
+func checkValue(typ, value string) error {
+	if typ != "ipv4_addr" && typ != "ipv6_addr" || !strings.Contains(value, "/") {
+		_, err := Encode(typ, value)
+		return err
+	}
+	p, err := netip.ParsePrefix(value)
+	if err != nil || p.Masked().String() != value || p.Bits() == 0 || p.IsSingleIP() || p.Addr().Is4() != (typ == "ipv4_addr") {
+		return fmt.Errorf("%s: not a prefix of type %s as nft spells it", value, typ)
+	}
+	return nil
+}
+
+// Expr spells the term.
+func (t Term) Expr() Expr {
+	switch t.Op {
+	case "jump":
+		return Expr("jump " + t.Chain)
+	case "fib":
+		if t.Not {
+			return "fib saddr . iif oif missing"
+		}
+		return "fib saddr . iif oif exists"
+	case "rewrite":
+		return Expr("arp saddr ip set " + strings.Join(t.Fields, " . ") + " map @" + t.Set)
+	case "match":
+		s := strings.Join(t.Fields, " . ")
+		if t.Not {
+			s += " !="
+		}
+		if t.Set != "" {
+			return Expr(s + " @" + t.Set)
+		}
+		return Expr(s + " " + t.Value)
+	}
+	return Expr(t.Op)
+}
+
+// checkName checks the name of a table, chain or set.
+func checkName(name string) error {
+	for i, c := range name {
+		if c >= 'a' && c <= 'z' || c == '_' || i > 0 && c >= '0' && c <= '9' {
+			continue
+		}
+		return fmt.Errorf("%q: names are lower case letters, digits and _", name)
+	}
+	if name == "" || len(name) > 64 {
+		return fmt.Errorf("%q: not a name", name)
+	}
+	return nil
+}
