@@ -91,6 +91,7 @@ type PortAttrs struct {
 
 // LinkStatus is what the kernel reports of a link and nobody can ask for.
 type LinkStatus struct {
+	Index     int           `json:"ifindex,omitempty"`   // only to tell a tap from a later one of its name; nothing is keyed by it
 	OperState string        `json:"operstate,omitempty"` // IF_OPER_* in lower case: "up", "down", "lowerlayerdown", …
 	Carrier   bool          `json:"carrier"`
 	PermMAC   string        `json:"perm_mac,omitempty"` // the MAC in the hardware

@@ -133,3 +133,24 @@ func Of[T Object](s *State) iter.Seq[T] {
 		}
 	}
 }
+
+// DevOf returns the name of the interface that an object is, or hangs on; "" for objects that need none.
+func DevOf(o Object) string {
+	switch o := o.(type) {
+	case Link:
+		return o.Name
+	case Addr:
+		return o.Dev
+	case Route:
+		return o.Dev
+	case Neigh:
+		return o.Dev
+	case FDB:
+		return o.Dev
+	case BridgeVLAN:
+		return o.Dev
+	case Sysctl:
+		return o.Dev()
+	}
+	return ""
+}

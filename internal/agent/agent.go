@@ -1,0 +1,183 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package agent makes a node's network what its file and its NICs say.
+//
+// It owns the one way in which anything of weft's changes a kernel: take the lock, observe, compile, diff, apply step by
+// step, observe again, and end only when a fresh look gives an empty plan. It joins the pure core with the edges (the
+// kernel, the NIC intents), which do not know each other.
+//
+// It never talks to a kernel itself (a Target does) and never prints.
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"weft/internal/compile"
+	"weft/internal/netstate"
+	"weft/internal/nic"
+	"weft/internal/plan"
+	"weft/internal/spec"
+)
+
+// Target is a network namespace's kernel, or a model of one.
+type Target interface {
+	// Observe returns what is there. want (nil for none) names the sysctls that matter; all else is observed whole.
+	Observe(ctx context.Context, want *netstate.State) (*netstate.State, error)
+	// Apply does one operation. It is idempotent.
+	Apply(ctx context.Context, op plan.Op) error
+	// Watch sends a value whenever something may have changed, until ctx ends.
+	Watch(ctx context.Context) (<-chan struct{}, error)
+}
+
+// passes is how often a node is observed and mended before what is left is called an error: the kernel has side effects
+// that a plan may not foresee, but none that need more.
+const passes = 3
+
+// Node is one node: its file, its NICs, its kernel.
+type Node struct {
+	Spec   *spec.Node
+	Store  nic.Store
+	Target Target
+	// Done, when set, is called after each operation that was applied.
+	Done func(plan.Op)
+}
+
+// View is a node at one moment: what is wanted, what is there, and what lies between.
+type View struct {
+	NICs       []spec.NIC      // all that are plugged in by intent
+	Absent     map[string]bool // by ID: the NICs whose tap is not there, or is another one of that name
+	Want, Have *netstate.State
+	Plan       plan.Plan
+}
+
+// View observes the node and plans, and changes nothing.
+func (n *Node) View(ctx context.Context) (*View, error) {
+	nics, err := n.Store.List()
+	if err != nil {
+		return nil, err
+	}
+	if err := spec.CheckNICs(n.Spec, nics); err != nil {
+		return nil, err
+	}
+	all, err := compile.Compile(n.Spec, nics) // with the absent ones too: it only names the sysctls to read
+	if err != nil {
+		return nil, err
+	}
+	v := &View{NICs: nics, Absent: map[string]bool{}}
+	if v.Have, err = n.Target.Observe(ctx, all); err != nil {
+		return nil, fmt.Errorf("observe: %w", err)
+	}
+	if err := n.Spec.CheckAgainst(func(name string) bool { return v.Have.Link(name) != nil }); err != nil {
+		return nil, err
+	}
+	var present []spec.NIC
+	for _, c := range nics {
+		if there(v.Have, c) {
+			present = append(present, c)
+		} else {
+			v.Absent[c.ID] = true
+		}
+	}
+	if v.Want, err = compile.Compile(n.Spec, present); err != nil {
+		return nil, err
+	}
+	v.Plan, err = plan.Diff(v.Want, v.Have, plan.Owned)
+	return v, err
+}
+
+// there reports whether the NIC's tap is there, and is the one that was plugged in.
+func there(have *netstate.State, c spec.NIC) bool {
+	l := have.Link(c.Name)
+	return l != nil && (c.IfIndex == 0 || l.Status == nil || l.Status.Index == 0 || l.Status.Index == c.IfIndex)
+}
+
+// Apply makes the node what its file and NICs say. It returns after a fresh look found nothing left to do.
+func (n *Node) Apply(ctx context.Context) error {
+	unlock, err := n.Store.Lock(ctx)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	return n.converge(ctx, func() (plan.Plan, error) {
+		v, err := n.View(ctx)
+		if err != nil {
+			return plan.Plan{}, err
+		}
+		return v.Plan, nil
+	})
+}
+
+// ErrMoved says that the world is not the one that a saved plan was made for.
+var ErrMoved = errors.New("the node, its file or its nics changed since the plan was made: plan again")
+
+// ApplyPlan applies a saved plan, if the world is still the one that it was made for, and then makes sure that nothing is left.
+func (n *Node) ApplyPlan(ctx context.Context, saved plan.Plan) error {
+	unlock, err := n.Store.Lock(ctx)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	v, err := n.View(ctx)
+	if err != nil {
+		return err
+	}
+	if v.Plan.Fingerprint != saved.Fingerprint {
+		return ErrMoved
+	}
+	first := true
+	return n.converge(ctx, func() (plan.Plan, error) {
+		if first {
+			first = false
+			return saved, nil
+		}
+		v, err := n.View(ctx)
+		if err != nil {
+			return plan.Plan{}, err
+		}
+		return v.Plan, nil
+	})
+}
+
+// converge applies what next says until it says nothing.
+func (n *Node) converge(ctx context.Context, next func() (plan.Plan, error)) error {
+	for range passes {
+		p, err := next()
+		if err != nil {
+			return err
+		}
+		if p.Empty() {
+			return nil
+		}
+		if err := n.run(ctx, p); err != nil {
+			return err
+		}
+	}
+	p, err := next()
+	if err != nil || p.Empty() {
+		return err
+	}
+	var left []string
+	for _, op := range p.Ops {
+		left = append(left, op.Lines()...)
+	}
+	return fmt.Errorf("the node does not stay as it was made; still to do after %d passes:\n\t%s", passes, strings.Join(left, "\n\t"))
+}
+
+// run applies a plan's operations in order and stops at the first that fails.
+func (n *Node) run(ctx context.Context, p plan.Plan) error {
+	for i, op := range p.Ops {
+		if err := ctx.Err(); err != nil {
+			return fmt.Errorf("stopped after %d of %d steps: %w", i, len(p.Ops), context.Cause(ctx))
+		}
+		if err := n.Target.Apply(ctx, op); err != nil {
+			return fmt.Errorf("step %d of %d: %w", i+1, len(p.Ops), err)
+		}
+		if n.Done != nil {
+			n.Done(op)
+		}
+	}
+	return nil
+}
