@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: Apache-2.0
+SHELL := /bin/bash
+.DEFAULT_GOAL := build
+export CGO_ENABLED := 0
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+KERNEL_LANE := ./internal/kernel/... ./internal/agent ./internal/lab
+
+.PHONY: help build demo test unit kernel lint fuzz bench man clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+
+build: ## build bin/weft, one static binary
+	go build -trimpath -o bin/weft ./cmd/weft
+
+demo: ## the main job: the talk's live demo on a virtual datacenter (installs what is missing)
+	@sh hack/install.sh demo
+	@$(MAKE) --no-print-directory build
+	@bin/weft lab demo
+
+test: ## every test, on a real kernel too (installs what is missing)
+	@sh hack/install.sh test
+	@$(MAKE) --no-print-directory build
+	go run ./hack/vm -unit ./... -kernel "$(KERNEL_LANE)"
+
+unit: ## the tests that need neither root nor a kernel of their own, in under a minute
+	go test ./...
+
+kernel: ## only the tests on a real kernel
+	@sh hack/install.sh test
+	go run ./hack/vm -kernel "$(KERNEL_LANE)"
+
+lint: ## gofmt, vet, staticcheck, shellcheck and the rules of the house
+	@sh hack/install.sh lint
+	@bad=$$(gofmt -l $$(git ls-files '*.go')); [ -z "$$bad" ] || { echo "not gofmt-ed: $$bad"; exit 1; }
+	go vet ./...
+	go run $(STATICCHECK) ./...
+	shellcheck $$(git ls-files '*.sh') .ci/run
+	go test -run . -count 1 .
+
+fuzz: ## each fuzz test for FUZZTIME (default 30s)
+	@for p in $$(go list ./...); do for f in $$(go test -list '^Fuzz' $$p | grep ^Fuzz); do \
+		go test -run '^$$' -fuzz "^$$f$$" -fuzztime $(or $(FUZZTIME),30s) $$p || exit 1; done; done
+
+bench: ## a converged node of 1,000 VLANs and 1,000 NICs: plan beside what ip alone takes
+	@sh hack/install.sh test
+	go run ./hack/vm -kernel ./internal/agent -bench .
+
+man: build ## write the man pages into bin/man
+	bin/weft man bin/man
+
+clean: ## remove what make built
+	rm -rf bin
