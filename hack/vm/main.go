@@ -38,13 +38,28 @@ func say(s string) { fmt.Fprintln(os.Stderr, "vm:", s) }
 
 // run does what the command line asks for and returns the exit status.
 func run(ctx context.Context, args []string) (int, error) {
+	if len(args) == 2 && args[0] == insideFlag {
+		return 0, runInside(ctx, args[1])
+	}
+	if len(args) > 1 && args[0] == enterFlag {
+		return 0, enter(args[1:])
+	}
+	o, err := parseArgs(args)
+	if err != nil {
+		fmt.Fprint(os.Stderr, usage)
+		return 2, err
+	}
+	if o.help {
+		fmt.Print(usage)
+		return 0, nil
+	}
 	if usesCgo() {
 		return runStatic(ctx, args)
 	}
-	if len(args) > 1 && args[0] == "-exec" && args[1] == "--" {
-		return execInVM(ctx, args[2:])
+	if len(o.exec) > 0 {
+		return execInVM(ctx, o)
 	}
-	return 2, errors.New("usage: vm -exec -- CMD")
+	return runLanes(ctx, o)
 }
 
 // usesCgo reports whether this program was built with cgo: then it cannot be a VM's init program.
@@ -86,7 +101,7 @@ func runStatic(ctx context.Context, args []string) (int, error) {
 }
 
 // execInVM runs one command in a VM.
-func execInVM(ctx context.Context, argv []string) (int, error) {
+func execInVM(ctx context.Context, o options) (int, error) {
 	img, err := vm.Prepare(ctx, "", say)
 	if err != nil {
 		return 1, err
@@ -95,5 +110,8 @@ func execInVM(ctx context.Context, argv []string) (int, error) {
 	if err != nil {
 		return 1, fmt.Errorf("finding the working folder: %w", err)
 	}
-	return vm.Run(ctx, vm.Config{Image: img, Argv: argv, Dir: dir, Stdout: os.Stdout, Stderr: os.Stderr})
+	return vm.Run(ctx, vm.Config{
+		Image: img, Argv: o.exec, Dir: dir, WorkDir: o.work, Memory: o.memory, Timeout: o.timeout,
+		Stdout: os.Stdout, Stderr: os.Stderr,
+	})
 }
