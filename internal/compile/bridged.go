@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package compile
+
+import (
+	"fmt"
+
+	"weft/internal/netstate"
+	"weft/internal/spec"
+)
+
+// nativeVID is the VLAN that stands for untagged frames inside a VLAN-aware bridge of which the host itself is a part.
+const nativeVID = 1
+
+// bridge asks for a bridge that the file declares, and its ports.
+func (b *builder) bridge(name string, s *spec.Bridge) {
+	who := "bridges." + name
+	l := b.common(who, name, &s.Link)
+	l.Kind, l.Bridge = netstate.Bridge, bridgeAttrs(s)
+	if l.MAC == "" {
+		l.MAC = localMAC(b.node.Node, name)
+	}
+	if l.MTU == 0 {
+		l.MTU = b.smallestMTU(s.Ports)
+	}
+	b.link(who, l)
+	if len(s.Addresses) == 0 && s.IPv6 == nil {
+		b.sysctl(who, "net/ipv6/conf/"+name+"/disable_ipv6", "1")
+	}
+	for _, port := range s.Ports {
+		b.link(who, netstate.Link{Name: port, Master: new(name)})
+	}
+}
+
+// bridgeAttrs translates a bridge's options. Seconds become the kernel's hundredths.
+func bridgeAttrs(s *spec.Bridge) *netstate.BridgeAttrs {
+	a := &netstate.BridgeAttrs{STP: new(s.STP), VLANFiltering: new(s.VLANAware), MulticastSnooping: new(s.MulticastSnooping)}
+	if !s.STP || s.ForwardDelay != nil { // with STP the kernel refuses a delay below 2 s
+		a.ForwardDelay = new(uint32(100 * s.ForwardDelaySeconds()))
+	}
+	if s.VLANAware {
+		a.DefaultPVID = new(uint16(0))
+	}
+	if s.AgeingTime != nil {
+		a.AgeingTime = new(uint32(100 * *s.AgeingTime))
+	}
+	return a
+}
+
+// smallestMTU returns the smallest MTU that the file gives these links, 0 if it gives none.
+func (b *builder) smallestMTU(names []string) uint32 {
+	var least uint32
+	for _, name := range names {
+		if m := uint32(b.node.LinkMTU(name)); m != 0 && (least == 0 || m < least) {
+			least = m
+		}
+	}
+	return least
+}
+
+// bridged asks for a bridged network: a bridge of its own with the uplink's VLAN device as a port, or a VLAN of a
+// VLAN-aware bridge. The host has no address and no IPv6 on either device: a guest cannot reach it that way.
+func (b *builder) bridged(name string, n *spec.Network) {
+	who, br := "networks."+name, n.BridgeName()
+	if b.node.VLANAware(n) {
+		if n.VLAN == 0 {
+			b.errs = append(b.errs, fmt.Errorf("%s: a network on the VLAN-aware bridge %s needs a vlan", who, br))
+			return
+		}
+		b.carry(br, uint16(n.VLAN))
+		return
+	}
+	if b.node.Bridges[br] == nil {
+		b.alias(br, "bridge of "+name)
+		b.link(who, netstate.Link{
+			Name: br, Kind: netstate.Bridge, Bridge: bridgeAttrs(&spec.Bridge{}),
+			MAC: localMAC(b.node.Node, br), MTU: uint32(b.node.NetworkMTU(n)),
+		})
+		b.sysctl(who, "net/ipv6/conf/"+br+"/disable_ipv6", "1")
+	}
+	if dev := b.node.UplinkDevice(n); dev != "" {
+		b.uplink(who, name, n, netstate.Link{Master: new(br)})
+		b.sysctl(who, "net/ipv6/conf/"+dev+"/disable_ipv6", "1")
+	}
+}
+
+// carry says that a VLAN-aware bridge carries this VLAN on its trunk ports.
+func (b *builder) carry(bridge string, vid uint16) {
+	if b.vids[bridge] == nil {
+		b.vids[bridge] = make(map[uint16]bool)
+	}
+	b.vids[bridge][vid] = true
+}
+
+// trunks puts the VLANs of VLAN-aware bridges on their ports, tagged. Untagged frames belong to the bridge only where
+// the host has a part in them: where the bridge itself has addresses, is in a VRF or is a network's native uplink.
+func (b *builder) trunks() {
+	for _, name := range sorted(b.node.Bridges) {
+		br := b.node.Bridges[name]
+		if !br.VLANAware {
+			continue
+		}
+		who := "bridges." + name
+		for vid := range b.vids[name] {
+			for _, port := range br.Ports {
+				b.put(who, netstate.BridgeVLAN{Dev: port, VID: vid})
+			}
+		}
+		if len(br.Addresses) == 0 && b.links[name].MasterName() == "" {
+			continue
+		}
+		b.put(who, netstate.BridgeVLAN{Dev: name, VID: nativeVID, PVID: true, Untagged: true, Self: true})
+		for _, port := range br.Ports {
+			b.put(who, netstate.BridgeVLAN{Dev: port, VID: nativeVID, PVID: true, Untagged: true})
+		}
+	}
+}

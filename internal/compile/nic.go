@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package compile
+
+import (
+	"fmt"
+	"net/netip"
+
+	"weft/internal/netstate"
+	"weft/internal/spec"
+)
+
+// tapMAC is the MAC of every tap of a routed network, on every node: a guest that moves to another node keeps its
+// gateway's MAC. It is gnt-networking's TAP_CONSTANT_MAC, so that guests may move between its nodes and weft's.
+const tapMAC = "cc:47:52:4e:45:54"
+
+// plug asks for what each NIC needs in its network.
+func (b *builder) plug(nics []spec.NIC) {
+	for i := range nics {
+		nic := &nics[i]
+		who := "nic " + nic.Name
+		n := b.node.Networks[nic.Network]
+		if n == nil {
+			b.errs = append(b.errs, fmt.Errorf("%s: no network %q in the node file", who, nic.Network))
+			continue
+		}
+		if n.Mode == spec.Routed {
+			b.routedNIC(who, n, nic)
+			continue
+		}
+		b.bridgedNIC(who, n, nic)
+	}
+}
+
+// bridgedNIC makes the tap a port of the network's bridge. What a routed network may have left on it is undone.
+func (b *builder) bridgedNIC(who string, n *spec.Network, nic *spec.NIC) {
+	l := b.tap(n, nic)
+	l.Master, l.MAC = new(n.BridgeName()), hostMAC(nic.MAC)
+	b.link(who, l)
+	if b.node.VLANAware(n) {
+		b.put(who, netstate.BridgeVLAN{Dev: nic.Name, VID: uint16(n.VLAN), PVID: true, Untagged: true})
+	}
+	b.sysctl(who, "net/ipv6/conf/"+nic.Name+"/disable_ipv6", "1")
+	b.sysctl(who, "net/ipv4/conf/"+nic.Name+"/proxy_arp", "0")
+	b.sysctl(who, "net/ipv6/conf/"+nic.Name+"/proxy_ndp", "0")
+}
+
+// tap asks for what a tap has in every network. Its group puts it among the links that go up last.
+func (b *builder) tap(n *spec.Network, nic *spec.NIC) netstate.Link {
+	return netstate.Link{
+		Name: nic.Name, Up: new(true), Group: new(netstate.GroupTap + n.Number()), MTU: uint32(b.node.NetworkMTU(n)),
+	}
+}
+
+// hostMAC returns the MAC of the host's end of a bridged tap: the guest's with fe as the first octet, as libvirt does,
+// so that it is never the lowest of a bridge and never the guest's own.
+func hostMAC(guest string) string {
+	mac := canonicalMAC(guest)
+	if len(mac) < 2 {
+		return mac
+	}
+	return "fe" + mac[2:]
+}
+
+// routedNIC makes the tap a port of the network's table: the guest's addresses lead to it, their MAC is known and not
+// asked for, and each side hears from the node where the other is.
+func (b *builder) routedNIC(who string, n *spec.Network, nic *spec.NIC) {
+	l := b.tap(n, nic)
+	l.MAC = tapMAC
+	if vrf := n.VRFName(); vrf != "" {
+		l.Master = new(vrf)
+	} else {
+		b.rulesFor(who, n, nic.Name)
+	}
+	b.link(who, l)
+	b.port(who, n, nic.Name)
+	for _, a := range nic.Addresses {
+		b.route(who, netstate.Route{Dst: netip.PrefixFrom(a, a.BitLen()), Dev: nic.Name, Table: n.TableNumber()})
+		b.put(who, netstate.Neigh{IP: a, Dev: nic.Name, MAC: canonicalMAC(nic.MAC), Protocol: netstate.Protocol})
+	}
+	if n.IPv6 != nil {
+		b.ndProxies(who, n, nic)
+	}
+}
+
+// ndProxies answers neighbour solicitations: on the uplink for the guest's addresses, on the tap for the gateway. ARP
+// needs no such entries, because proxy_arp answers for whatever is routed elsewhere; IPv6 has nothing like it.
+func (b *builder) ndProxies(who string, n *spec.Network, nic *spec.NIC) {
+	// Nothing but the guest is on the link, so the tap's link-local address need not wait for duplicates of itself.
+	b.sysctl(who, "net/ipv6/conf/"+nic.Name+"/accept_dad", "0")
+	for _, f := range b.families(n) {
+		if f.number != 6 {
+			continue
+		}
+		for _, a := range nic.Addresses {
+			if a.Is6() {
+				b.put(who, netstate.Neigh{IP: a, Dev: f.uplink, Proxy: true, Protocol: netstate.Protocol})
+			}
+		}
+		if f.Gateway.IsValid() {
+			b.put(who, netstate.Neigh{IP: f.Gateway, Dev: nic.Name, Proxy: true, Protocol: netstate.Protocol})
+		}
+	}
+}

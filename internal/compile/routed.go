@@ -1,0 +1,182 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package compile
+
+import (
+	"fmt"
+	"net/netip"
+
+	"weft/internal/netstate"
+	"weft/internal/nft"
+	"weft/internal/spec"
+)
+
+// Where the rules stand. Packets of a routed network are looked up in its table before the table of the host's own
+// addresses, or guests would reach those. Every rule of anybody else stays behind the local rule, as it always was.
+const (
+	prefNetwork = 1
+	prefLocal   = 2
+)
+
+// networks asks for every network of the file.
+func (b *builder) networks() {
+	routed := false
+	for _, name := range sorted(b.node.Networks) {
+		n := b.node.Networks[name]
+		if n.Mode == spec.Routed {
+			b.routed(name, n)
+			routed = true
+			continue
+		}
+		b.bridged(name, n)
+	}
+	if routed {
+		for _, family := range []int{4, 6} {
+			b.put("networks", netstate.Rule{Family: family, Priority: prefLocal, Table: netstate.TableLocal, Action: "lookup", Protocol: netstate.Protocol})
+		}
+	}
+}
+
+// family is one address family of a routed network: what its prefix is, and which device leads to the rest of it.
+type family struct {
+	*spec.Prefix
+	number int
+	uplink string
+}
+
+// families returns the families that a routed network has.
+func (b *builder) families(n *spec.Network) []family {
+	var fs []family
+	if n.IPv4 != nil {
+		fs = append(fs, family{n.IPv4, 4, b.node.UplinkDevice(n)})
+	}
+	if n.IPv6 != nil {
+		fs = append(fs, family{n.IPv6, 6, b.node.UplinkDevice(n)})
+	}
+	return fs
+}
+
+// routed asks for a routed network: a table that holds its prefixes, its gateways and an end, and an uplink device in it.
+// The host has no address in the network.
+func (b *builder) routed(name string, n *spec.Network) {
+	who, dev := "networks."+name, b.node.UplinkDevice(n)
+	var port netstate.Link
+	if vrf := n.VRFName(); vrf != "" {
+		b.alias(vrf, "network "+name)
+		b.link(who, netstate.Link{Name: vrf, Kind: netstate.VRF, Up: new(true), VRF: &netstate.VRFAttrs{Table: n.TableNumber()}})
+		port.Master = new(vrf)
+	}
+	b.uplink(who, name, n, port)
+	b.port(who, n, dev)
+	b.rulesFor(who, n, dev)
+	b.forwarding(who, n)
+	b.table(who, n)
+	b.arp(who, n)
+}
+
+// rulesFor leads the packets that come in by dev to the network's table: one rule for all VRFs, or one of the device's own.
+func (b *builder) rulesFor(who string, n *spec.Network, dev string) {
+	for _, family := range []int{4, 6} {
+		r := netstate.Rule{Family: family, Priority: prefNetwork, Action: "lookup", Protocol: netstate.Protocol}
+		if n.VRFName() != "" {
+			r.L3MDev = true
+			who = "networks"
+		} else {
+			r.IIF, r.Table = dev, n.TableNumber()
+		}
+		b.put(who, r)
+	}
+}
+
+// forwarding turns on what the whole node needs for the network's families.
+func (b *builder) forwarding(who string, n *spec.Network) {
+	if n.IPv4 != nil {
+		b.sysctl(who, "net/ipv4/ip_forward", "1")
+		b.sysctl(who, "net/ipv4/conf/all/send_redirects", "0") // a device sends them if it or "all" says so
+	}
+	if n.IPv6 != nil {
+		b.sysctl(who, "net/ipv6/conf/all/forwarding", "1")
+	}
+}
+
+// table fills the network's routing table. It ends in an unreachable default in both families, also in one that the
+// network does not have: when the uplink is down, a lookup must not go on to the host's own table.
+func (b *builder) table(who string, n *spec.Network) {
+	t := n.TableNumber()
+	for _, f := range b.families(n) {
+		b.route(who, netstate.Route{Dst: f.Subnet, Dev: f.uplink, Table: t})
+		if f.Gateway.IsValid() {
+			// With rules the gateway would be looked for in the main table, which does not know it.
+			b.route(who, netstate.Route{Dst: everything(f.number), Via: f.Gateway, Dev: f.uplink, Table: t, OnLink: n.VRFName() == ""})
+		}
+	}
+	for _, family := range []int{4, 6} {
+		b.route(who, netstate.Route{Dst: everything(family), Type: "unreachable", Table: t, Metric: netstate.LastMetric})
+	}
+}
+
+// everything is the destination of a default route.
+func everything(family int) netip.Prefix {
+	if family == 6 {
+		return netip.PrefixFrom(netip.IPv6Unspecified(), 0)
+	}
+	return netip.PrefixFrom(netip.IPv4Unspecified(), 0)
+}
+
+func (b *builder) route(who string, r netstate.Route) {
+	r.Protocol = netstate.Protocol
+	b.put(who, r.Canonical())
+}
+
+// port sets up a device as a port of a routed network, on either side: it answers for what is routed elsewhere, at once,
+// and says nothing that a router with addresses would.
+func (b *builder) port(who string, n *spec.Network, dev string) {
+	v4, v6 := "net/ipv4/conf/"+dev+"/", "net/ipv6/conf/"+dev+"/"
+	if n.IPv4 != nil {
+		b.sysctl(who, v4+"proxy_arp", "1")
+		b.sysctl(who, v4+"send_redirects", "0")
+		b.sysctl(who, "net/ipv4/neigh/"+dev+"/proxy_delay", "0")
+	} else {
+		b.sysctl(who, v4+"proxy_arp", "0")
+	}
+	if n.VRFName() == "" && n.IPv4 != nil {
+		b.sysctl(who, v4+"rp_filter", "0") // the reverse lookup does not see the rules by incoming interface
+	}
+	if n.IPv6 == nil {
+		b.sysctl(who, v6+"disable_ipv6", "1")
+		return
+	}
+	b.sysctl(who, v6+"disable_ipv6", "0") // the proxy answers from the link-local address
+	b.sysctl(who, v6+"accept_ra", "0")
+	b.sysctl(who, v6+"autoconf", "0")
+	b.sysctl(who, v6+"proxy_ndp", "1")
+	b.sysctl(who, "net/ipv6/neigh/"+dev+"/proxy_delay", "0")
+}
+
+// arpSource is the map that says which address the node's own ARP requests come from, by the group of the device that
+// they leave by. A group that is not in it leaves the choice to the kernel.
+const arpSource = "arp_source"
+
+// arp gives the node's ARP requests a sender that the network knows: the host has no address there, and one of its
+// others would be wrong. On the uplink it is the file's arp_source, towards guests it is their gateway.
+func (b *builder) arp(who string, n *spec.Network) {
+	if n.IPv4 == nil {
+		return
+	}
+	b.put("networks", nft.Table{
+		Family: nft.ARP,
+		Name:   nft.TableName,
+		Sets:   []nft.Set{{Name: arpSource, Key: []string{"devgroup"}, Data: "ipv4_addr"}},
+		Chains: []nft.Chain{{
+			Name: "output", Type: "filter", Hook: "output", Policy: "accept",
+			Rules: []nft.Rule{{Exprs: []nft.Expr{"arp operation request", "arp saddr ip set oifgroup map @" + arpSource}}},
+		}},
+	})
+	source := func(group uint32, ip netip.Addr) {
+		if ip.IsValid() {
+			b.put(who, nft.Element{Family: nft.ARP, Table: nft.TableName, Set: arpSource, Parts: []string{fmt.Sprint(group)}, Value: ip.String()})
+		}
+	}
+	source(netstate.GroupUplink+n.Number(), n.IPv4.ARPSource)
+	source(netstate.GroupTap+n.Number(), n.IPv4.Gateway)
+}
