@@ -77,12 +77,15 @@ func splitVLAN(name string) (parent string, vid int, ok bool) {
 }
 
 // ForwardDelaySeconds returns the bridge's forward delay: 0 unless the file says otherwise, so that a port forwards at
-// once.
+// once; with spanning tree 15, the kernel's default, because the kernel refuses less than 2 then.
 func (b *Bridge) ForwardDelaySeconds() int {
-	if b.ForwardDelay == nil {
-		return 0
+	switch {
+	case b.ForwardDelay != nil:
+		return *b.ForwardDelay
+	case b.STP:
+		return 15
 	}
-	return *b.ForwardDelay
+	return 0
 }
 
 // TableNumber returns the routing table of the route: main unless the file says otherwise.
@@ -202,12 +205,15 @@ func (n *Node) UplinkDevice(net *Network) string {
 // vlanOf returns the declared 802.1Q device of this VLAN of this parent; the first by name, if a broken file has two.
 func (n *Node) vlanOf(parent string, vid int) (string, bool) {
 	implied := fmt.Sprintf("%s.%d", parent, vid)
-	if v := n.VLANs[implied]; v != nil && v.ParentName(implied) == parent && v.VID(implied) == vid {
+	is := func(name string, v *VLAN) bool {
+		return v != nil && v.ParentName(name) == parent && v.VID(name) == vid && v.ProtocolWord() == "802.1Q"
+	}
+	if is(implied, n.VLANs[implied]) {
 		return implied, true
 	}
 	best := ""
 	for name, v := range n.VLANs {
-		if v != nil && v.ParentName(name) == parent && v.VID(name) == vid && v.ProtocolWord() == "802.1Q" && (best == "" || name < best) {
+		if is(name, v) && (best == "" || name < best) {
 			best = name
 		}
 	}

@@ -24,6 +24,8 @@ type Node struct {
 	Neighbours []Neighbour         `yaml:"neighbours,omitempty" json:"neighbours,omitempty"`
 	Sysctls    map[string]string   `yaml:"sysctls,omitempty" json:"sysctls,omitempty"`   // "net.ipv4.conf.bond0/993.proxy_arp" or with slashes
 	Networks   map[string]*Network `yaml:"networks,omitempty" json:"networks,omitempty"` // what VMs are plugged into
+
+	src *source // where it all stands in the file; nil for a Node that came from none
 }
 
 // Link is what any interface can have. It is embedded in every kind of link.

@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package spec
+
+// CheckAgainst returns an Errors with every interface that the file takes for existing and that does not exist on this
+// node, or nil. exists reports whether the node has an interface of that name.
+func CheckAgainst(node *Node, exists func(name string) bool) error {
+	c := &checker{node: node, src: node.src, nets: sorted(node.Networks)}
+	c.collect()
+	c.errs = nil // Parse has said all of it
+	need := func(name string, p path) {
+		if name == "" || c.made(name) || exists(name) {
+			return
+		}
+		c.fail(p, "no interface %s on this node", name)
+	}
+	for _, name := range sorted(node.Links) {
+		need(name, at("links", name))
+	}
+	for _, name := range sorted(node.Bonds) {
+		for i, member := range node.Bonds[name].Members {
+			need(member, at("bonds", name, "members").index(i))
+		}
+	}
+	for _, name := range sorted(node.Bridges) {
+		for i, port := range node.Bridges[name].Ports {
+			need(port, at("bridges", name, "ports").index(i))
+		}
+	}
+	for _, name := range sorted(node.VLANs) {
+		need(node.VLANs[name].ParentName(name), at("vlans", name, "parent"))
+	}
+	for _, name := range c.nets {
+		need(node.Networks[name].Uplink, at("networks", name, "uplink"))
+	}
+	return c.errs.err()
+}
+
+// made reports whether weft makes the interface, by the file.
+func (c *checker) made(name string) bool {
+	_, described := c.devices[name]
+	return described && c.node.Links[name] == nil
+}

@@ -1,0 +1,211 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package spec
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+)
+
+// ParseNIC returns a NIC in canonical form from words as a command line or a hypervisor's hook has them. The error, an
+// Errors, has every mistake that the words alone show; CheckNICs compares with the node and with the other NICs.
+func ParseNIC(id, name, mac, network string, addresses []string) (NIC, error) {
+	nic := NIC{ID: id, Name: name, MAC: mac, Network: network}
+	var errs Errors
+	for _, text := range addresses {
+		a, why := parseAddr(text)
+		if why != "" {
+			errs = append(errs, Error{Path: "nic " + name, Msg: "address " + why})
+			continue
+		}
+		nic.Addresses = append(nic.Addresses, a)
+	}
+	if canonical, why := parseMAC(mac); why == "" {
+		nic.MAC = canonical
+	}
+	errs = append(errs, nic.mistakes()...)
+	if len(errs) > 0 {
+		return NIC{}, errs
+	}
+	return nic, nil
+}
+
+// mistakes returns what is wrong with the NIC alone.
+func (n *NIC) mistakes() Errors {
+	var errs Errors
+	fail := func(format string, args ...any) {
+		errs = append(errs, Error{Path: "nic " + n.Name, Msg: fmt.Sprintf(format, args...)})
+	}
+	if why := badName(n.ID, 64); why != "" {
+		fail("id: %s", why)
+	}
+	if why := badIfName(n.Name); why != "" {
+		fail("%s", why)
+	} else if reserved(n.Name) {
+		fail("%s is a name that the kernel keeps for itself", n.Name)
+	}
+	if _, why := parseMAC(n.MAC); why != "" {
+		fail("mac: %s", why)
+	}
+	if why := badName(n.Network, maxNetName); why != "" {
+		fail("network: %s", why)
+	}
+	for i, a := range n.Addresses {
+		switch why := noUnicast(a); {
+		case !a.IsValid():
+			fail("address %d is none", i+1)
+		case why != "":
+			fail("address %s", why)
+		case a.IsLinkLocalUnicast() || a.IsLoopback() || a.Is4In6() || a.Zone() != "":
+			fail("address %s is not one that a network can lead to a guest", a)
+		case slices.Contains(n.Addresses[:i], a):
+			fail("address %s is here twice", a)
+		}
+	}
+	return errs
+}
+
+// CheckNICs returns an Errors with everything that is wrong with the NICs, alone, among themselves and with the
+// networks of the node, or nil.
+//
+// No two NICs of a node have one ID, tap or MAC. An address is given once; a private one (RFC 1918, RFC 4193) once in
+// each network, because networks of different tenants may have the same.
+func CheckNICs(node *Node, nics []NIC) error {
+	c := &checker{node: node, nets: sorted(node.Networks)}
+	c.collect()
+	for name, b := range node.Bonds {
+		for _, member := range b.Members {
+			c.devices[member] = at("bonds", name, "members")
+		}
+	}
+	for name, b := range node.Bridges {
+		for _, port := range b.Ports {
+			c.devices[port] = at("bridges", name, "ports")
+		}
+	}
+	n := &nicChecker{checker: c, ids: map[string]string{}, names: map[string]string{}, macs: map[string]string{}, ips: map[tenantIP]string{}}
+	var errs Errors
+	for i := range nics {
+		nic := &nics[i]
+		mistakes := append(nic.mistakes(), n.among(nic)...)
+		if net := node.Networks[nic.Network]; net != nil {
+			mistakes = append(mistakes, n.inNetwork(nic, net)...)
+		} else {
+			mistakes = append(mistakes, Error{Path: "nic " + nic.Name, Msg: fmt.Sprintf("no network %q in the node file%s", nic.Network, n.meant(nic.Network))})
+		}
+		errs = append(errs, mistakes...)
+	}
+	if len(errs) == 0 {
+		return nil
+	}
+	return errs
+}
+
+// nicChecker compares NICs with each other and with the node.
+type nicChecker struct {
+	*checker
+	ids, names, macs map[string]string // whose each is
+	ips              map[tenantIP]string
+}
+
+// tenantIP is an address, and for a private one the network that it is in.
+type tenantIP struct {
+	ip      netip.Addr
+	network string
+}
+
+func (n *nicChecker) meant(network string) string {
+	if m := closest(network, n.nets); m != "" {
+		return fmt.Sprintf(" (did you mean %q?)", m)
+	}
+	return ""
+}
+
+// among compares a NIC with those before it.
+func (n *nicChecker) among(nic *NIC) Errors {
+	var errs Errors
+	fail := func(format string, args ...any) {
+		errs = append(errs, Error{Path: "nic " + nic.Name, Msg: fmt.Sprintf(format, args...)})
+	}
+	mac, why := parseMAC(nic.MAC)
+	for _, one := range []struct {
+		seen        map[string]string
+		what, value string
+		unread      bool
+	}{{n.ids, "id", nic.ID, nic.ID == ""}, {n.names, "tap", nic.Name, nic.Name == ""}, {n.macs, "mac", mac, why != ""}} {
+		if one.unread {
+			continue
+		}
+		if other, twice := one.seen[one.value]; twice {
+			fail("%s %s is that of nic %s already", one.what, one.value, other)
+			continue
+		}
+		one.seen[one.value] = nic.Name
+	}
+	for _, a := range nic.Addresses {
+		k := tenantIP{ip: a}
+		if a.IsPrivate() {
+			k.network = nic.Network
+		}
+		if other, twice := n.ips[k]; twice && other != nic.Name {
+			fail("address %s is that of nic %s already", a, other)
+			continue
+		}
+		n.ips[k] = nic.Name
+	}
+	if p, ok := n.devices[nic.Name]; ok {
+		fail("%s is no tap: it is %s of the node file", nic.Name, p)
+	}
+	return errs
+}
+
+// inNetwork compares a NIC with the network that it is plugged into.
+func (n *nicChecker) inNetwork(nic *NIC, net *Network) Errors {
+	if net.Mode != Routed {
+		return nil // the node does not know the VLAN's subnets
+	}
+	var errs Errors
+	fail := func(format string, args ...any) {
+		errs = append(errs, Error{Path: "nic " + nic.Name, Msg: fmt.Sprintf(format, args...)})
+	}
+	if len(nic.Addresses) == 0 {
+		fail("an address is missing; network %s is routed, and leads to a guest by its addresses", nic.Network)
+	}
+	for _, a := range nic.Addresses {
+		f, family := net.IPv4, "IPv4"
+		if a.Is6() {
+			f, family = net.IPv6, "IPv6"
+		}
+		switch {
+		case !a.IsValid() || noUnicast(a) != "":
+		case f == nil:
+			fail("address %s: network %s has no %s", a, nic.Network, family)
+		case !f.Subnet.Contains(a):
+			fail("address %s is not in %s of network %s", a, f.Subnet, nic.Network)
+		case noHost(a, f.Subnet) != "":
+			fail("address %s", noHost(a, f.Subnet))
+		case a == f.Gateway:
+			fail("address %s is the gateway of network %s", a, nic.Network)
+		case a == f.ARPSource:
+			fail("address %s is the arp_source of network %s: the node asks in its name", a, nic.Network)
+		default:
+			if owner := n.owner(a); owner != "" {
+				fail("address %s is the node's own, on %s", a, owner)
+			}
+		}
+	}
+	return errs
+}
+
+// owner returns the declared link that has the address in the main table, or "".
+func (n *nicChecker) owner(a netip.Addr) string {
+	for _, l := range n.links() {
+		for _, p := range l.Addresses {
+			if p.Addr() == a && l.VRF == "" {
+				return l.name
+			}
+		}
+	}
+	return ""
+}
