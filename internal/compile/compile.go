@@ -26,14 +26,7 @@ import (
 // Compile returns the state that the node is to have with these NICs plugged in. The node and the NICs are taken to be
 // valid (spec.Parse, spec.CheckNICs). The error joins every contradiction found; then there is no state.
 func Compile(node *spec.Node, nics []spec.NIC) (*netstate.State, error) {
-	b := &builder{
-		node:    node,
-		links:   make(map[string]netstate.Link),
-		aliases: make(map[string]string),
-		askers:  make(map[netstate.Key][]string),
-		below:   make(map[string]bool),
-		vids:    make(map[string]map[uint16]bool),
-	}
+	b := newBuilder(node)
 	b.declared()
 	b.networks()
 	b.plug(nics)
@@ -58,6 +51,17 @@ type builder struct {
 	below   map[string]bool            // devices that only carry others: they are to be up, nothing else is asked of them
 	vids    map[string]map[uint16]bool // VLANs that a VLAN-aware bridge carries on its trunk ports
 	errs    []error
+}
+
+func newBuilder(node *spec.Node) *builder {
+	return &builder{
+		node:    node,
+		links:   make(map[string]netstate.Link),
+		aliases: make(map[string]string),
+		askers:  make(map[netstate.Key][]string),
+		below:   make(map[string]bool),
+		vids:    make(map[string]map[uint16]bool),
+	}
 }
 
 // put adds an object that nothing else may ask for differently. Who is the part of the file, such as "networks.public".
