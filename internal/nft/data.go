@@ -70,6 +70,17 @@ func Decode(typ string, b []byte) (string, error) {
 	return t.decode(b), nil
 }
 
+// TypeOf returns the data type of an element's part or value by its spelling, "" for what is none: every type that sets
+// and maps can have is spelled differently.
+func TypeOf(value string) string {
+	for _, typ := range setTypes {
+		if _, err := Encode(typ, value); err == nil {
+			return typ
+		}
+	}
+	return ""
+}
+
 // Size returns the length of a value of this data type in bytes, 0 for an unknown type.
 func Size(typ string) int { return dataTypes[typ].size }
 

@@ -40,7 +40,7 @@ type Term struct {
 	Chain  string   // jump: name of the chain
 }
 
-// Field is something of a packet that can be compared.
+// field is something of a packet that can be compared.
 type field struct {
 	typ   string // nft data type
 	layer string // what the packet has to be: "ip", "ip6", "icmpv6", "arp", "ether", or "" for any
@@ -63,6 +63,10 @@ var fields = map[string]field{
 
 // FieldType returns the nft data type of a field of the packet, such as "ipv4_addr" for "ip saddr"; "" for an unknown field.
 func FieldType(name string) string { return fields[name].typ }
+
+// FieldLayer returns what a packet has to be for the field to be in it: "ip", "ip6", "icmpv6", "arp", "ether", or "" for
+// a field that every packet has.
+func FieldLayer(name string) string { return fields[name].layer }
 
 // Parse takes an expression apart.
 func Parse(e Expr) (Term, error) {

@@ -42,6 +42,8 @@ type Table struct {
 	Name   string  `json:"name"`
 	Sets   []Set   `json:"sets,omitempty"`   // in the order of their names
 	Chains []Chain `json:"chains,omitempty"` // in the order of their names
+	// Dormant is only ever observed: somebody has put the table to sleep, and no rule in it works.
+	Dormant bool `json:"dormant,omitempty"`
 }
 
 // Set is the declaration of a set, or of a map when Data is not empty.

@@ -3,6 +3,7 @@
 package nft
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -21,7 +22,7 @@ func (t Table) String() string {
 	for _, c := range t.Chains {
 		fmt.Fprintf(&b, " chain %s {", c.Name)
 		if c.Hook != "" {
-			fmt.Fprintf(&b, " %s", c.base())
+			fmt.Fprintf(&b, " %s", c.base(t.Family))
 		}
 		for _, r := range c.Rules {
 			fmt.Fprintf(&b, " %s;", r)
@@ -50,7 +51,7 @@ func (t Table) Ruleset(elements []Element) string {
 		var b strings.Builder
 		fmt.Fprintf(&b, "\tchain %s {\n", c.Name)
 		if c.Hook != "" {
-			fmt.Fprintf(&b, "\t\t%s\n", c.base())
+			fmt.Fprintf(&b, "\t\t%s\n", c.base(t.Family))
 		}
 		for _, r := range c.Rules {
 			fmt.Fprintf(&b, "\t\t%s\n", r)
@@ -64,7 +65,7 @@ func (t Table) Ruleset(elements []Element) string {
 func (s Set) list(b *strings.Builder, elements []Element) {
 	slices.SortFunc(elements, s.compare)
 	perLine := 1
-	if len(s.Key) == 1 && s.Data == "" && s.Key[0] == "ipv4_addr" {
+	if len(s.Key) == 1 && s.Key[0] == "ipv4_addr" {
 		perLine = 2
 	}
 	for i, e := range elements {
@@ -100,16 +101,10 @@ func (s Set) types() string {
 
 func (s Set) body() string { return "{ type " + s.types() + "; }" }
 
-// base spells what makes the chain a base chain.
-func (c Chain) base() string {
-	typ, policy := c.Type, c.Policy
-	if typ == "" {
-		typ = "filter"
-	}
-	if policy == "" {
-		policy = "accept"
-	}
-	return fmt.Sprintf("type %s hook %s priority %d; policy %s;", typ, c.Hook, c.Priority, policy)
+// base spells what makes the chain a base chain of a table of this family.
+func (c Chain) base(family Family) string {
+	return fmt.Sprintf("type %s hook %s priority %s; policy %s;",
+		cmp.Or(c.Type, "filter"), c.Hook, priority(family, c.Hook, c.Priority), cmp.Or(c.Policy, "accept"))
 }
 
 // String spells the rule as in a chain.

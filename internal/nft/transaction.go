@@ -46,7 +46,7 @@ func (c Command) String() string {
 	case "chain":
 		s := fmt.Sprintf("%s chain %s %s", c.Verb, table, c.Chain.Name)
 		if c.Verb == "add" && c.Chain.Hook != "" {
-			s += " { " + c.Chain.base() + " }"
+			s += " { " + c.Chain.base(c.Family) + " }"
 		}
 		return s
 	case "rule":
@@ -174,8 +174,8 @@ func (t *transaction) make(c tableChange) {
 		return
 	}
 	lost := c.old.Loses(c.new)
-	if c.old.Name == "" {
-		t.add(c.new, "add", "table", Command{})
+	if c.old.Name == "" || c.old.Dormant {
+		t.add(c.new, "add", "table", Command{}) // also wakes a dormant one
 	}
 	for _, chain := range c.old.Chains {
 		if !c.stands(chain) {
