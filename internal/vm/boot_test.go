@@ -137,7 +137,7 @@ func TestVMThatFails(t *testing.T) {
 	img := bootable(t)
 	none := Image{Dir: t.TempDir(), Release: img.Release}
 	if err := errors.Join(os.Symlink(filepath.Join(img.Dir, "lib"), filepath.Join(none.Dir, "lib")),
-		os.WriteFile(none.Kernel(), []byte("no kernel"), 0o644)); err != nil {
+		os.WriteFile(filepath.Join(none.Dir, "vmlinuz"), []byte("no kernel"), 0o644)); err != nil {
 		t.Fatal(err)
 	}
 	cancelled, cancel := context.WithCancel(t.Context())

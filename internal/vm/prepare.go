@@ -20,14 +20,26 @@ import (
 
 // Image is a Debian kernel unpacked in the cache folder. Prepare makes one.
 type Image struct {
-	// Dir holds the file vmlinuz and the folder lib/modules/RELEASE.
+	// Dir holds the file vmlinuz, perhaps vmlinux, and the folder lib/modules/RELEASE.
 	Dir string
 	// Release is the kernel's, as uname -r prints it: 6.1.0-56-amd64.
 	Release string
 }
 
-// Kernel is the path of the bootable kernel file.
-func (img Image) Kernel() string { return filepath.Join(img.Dir, "vmlinuz") }
+// Kernel is the path of the kernel file for QEMU's -kernel: decompressed, which saves an emulated CPU
+// seconds, where that boots.
+func (img Image) Kernel() string {
+	if file := filepath.Join(img.Dir, "vmlinux"); isFile(file) {
+		return file
+	}
+	return filepath.Join(img.Dir, "vmlinuz")
+}
+
+// isFile reports whether there is a plain file of that name.
+func isFile(name string) bool {
+	info, err := os.Stat(name)
+	return err == nil && info.Mode().IsRegular()
+}
 
 // String names the kernel as people do: Debian 6.1.0-56-amd64.
 func (img Image) String() string { return "Debian " + img.Release }
@@ -356,8 +368,9 @@ func unpack(ctx context.Context, deb, tmp string) (Image, error) {
 		return Image{}, err
 	}
 	now := time.Now()
-	if err := errors.Join(os.Rename(kernels[0], img.Kernel()), os.Rename(mods[0], img.modules()),
-		os.Chtimes(img.Kernel(), now, now)); err != nil {
+	vmlinuz := filepath.Join(dir, "vmlinuz")
+	if err := errors.Join(os.Rename(kernels[0], vmlinuz), os.Rename(mods[0], img.modules()),
+		os.Chtimes(vmlinuz, now, now), writeVMLinux(ctx, vmlinuz, filepath.Join(dir, "vmlinux"))); err != nil {
 		return Image{}, err
 	}
 	_, err := output(exec.CommandContext(ctx, findTool("depmod"), "-b", dir, img.Release))
