@@ -95,7 +95,9 @@ func (c *converter) update(text, report string) {
 	c.test = name
 	switch what {
 	case "RUN", "PAUSE", "CONT":
-		c.emit(event{Package: c.pkg, Action: strings.ToLower(what), Test: name})
+		if name != "" { // no event about the package
+			c.emit(event{Package: c.pkg, Action: strings.ToLower(what), Test: name})
+		}
 		c.output(report)
 	case "NAME":
 	default: // ATTR and what may come: about the test, not a change of it
@@ -110,6 +112,9 @@ func (c *converter) result(text, report string) {
 	name, took, _ := strings.Cut(rest, " (")
 	c.test = name
 	c.output(report)
+	if name == "" {
+		return
+	}
 	switch what {
 	case "PASS", "FAIL", "SKIP":
 		secs, err := strconv.ParseFloat(strings.TrimSuffix(took, "s)"), 64)
