@@ -1,0 +1,293 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package kernel
+
+import (
+	"encoding/binary"
+	"fmt"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"weft/internal/nft"
+)
+
+// nftTypeNumbers are the numbers by which nft knows its data types; the kernel only keeps them (nftables' datatype.h).
+var nftTypeNumbers = map[string]uint32{"ipv4_addr": 7, "ipv6_addr": 8, "ether_addr": 9, "devgroup": 35, "ifname": 41}
+
+const nftTypeBits = 6 // per part of a concatenation
+
+// nftVerdictType is the data type of a map to verdicts (NFT_DATA_VERDICT).
+const nftVerdictType = 0xffffff00
+
+// Attributes of NFTA_SET_USERDATA (libnftnl's udata.h), which nft needs to list a set well.
+const (
+	udataKeyByteOrder  = 0
+	udataDataByteOrder = 1
+	byteOrderHost      = 1
+	byteOrderBig       = 2
+)
+
+// Attributes that golang.org/x/sys/unix does not have (nf_tables.h).
+const (
+	nftaSetExpr        = 17
+	nftaSetExpressions = 18
+	nftaChainFlags     = 10
+	nftaHookDevs       = 4
+	nftSetConcat       = 0x80 // NFT_SET_CONCAT
+	nftElemCatchAll    = 2    // NFT_SET_ELEM_CATCHALL
+	nftChainBase       = 1    // NFT_CHAIN_BASE
+)
+
+// nftKeyType returns the number and the length in bytes of a set's key.
+func nftKeyType(types []string) (number, size uint32) {
+	for _, t := range types {
+		number = number<<nftTypeBits | nftTypeNumbers[t]
+		size += uint32(align4(nft.Size(t)))
+	}
+	if len(types) == 1 {
+		size = uint32(nft.Size(types[0]))
+	}
+	return number, size
+}
+
+// nftTypeNames is the inverse of nftKeyType.
+func nftTypeNames(number, size uint32) ([]string, bool) {
+	var names []string
+	for n := number; n != 0; n >>= nftTypeBits {
+		part := n & (1<<nftTypeBits - 1)
+		found := false
+		for name, known := range nftTypeNumbers {
+			if known == part {
+				names, found = append(names, name), true
+			}
+		}
+		if !found {
+			return nil, false
+		}
+	}
+	slices.Reverse(names)
+	_, want := nftKeyType(names)
+	return names, len(names) > 0 && size == want
+}
+
+func nftByteOrder(typ string) byte {
+	switch typ {
+	case "devgroup", "ifname":
+		return byteOrderHost
+	case "verdict":
+		return 0
+	}
+	return byteOrderBig
+}
+
+// encodeNftSet adds the declaration of a set. The id has to differ among the sets of a transaction.
+func encodeNftSet(m *message, s nft.Set, id uint32) {
+	flags := uint32(0)
+	if s.Data != "" {
+		flags |= unix.NFT_SET_MAP
+	}
+	number, size := nftKeyType(s.Key)
+	m.string(unix.NFTA_SET_NAME, s.Name)
+	m.u32BE(unix.NFTA_SET_FLAGS, flags)
+	m.u32BE(unix.NFTA_SET_KEY_TYPE, number)
+	m.u32BE(unix.NFTA_SET_KEY_LEN, size)
+	order := byte(0) // of a concatenation
+	if len(s.Key) == 1 {
+		order = nftByteOrder(s.Key[0])
+	}
+	udata := binary.NativeEndian.AppendUint32([]byte{udataKeyByteOrder, 4}, uint32(order))
+	switch s.Data {
+	case "":
+	case "verdict":
+		m.u32BE(unix.NFTA_SET_DATA_TYPE, nftVerdictType)
+		m.u32BE(unix.NFTA_SET_DATA_LEN, 0)
+	default:
+		m.u32BE(unix.NFTA_SET_DATA_TYPE, nftTypeNumbers[s.Data])
+		m.u32BE(unix.NFTA_SET_DATA_LEN, uint32(nft.Size(s.Data)))
+	}
+	if s.Data != "" {
+		udata = binary.NativeEndian.AppendUint32(append(udata, udataDataByteOrder, 4), uint32(nftByteOrder(s.Data)))
+	}
+	m.u32BE(unix.NFTA_SET_ID, id)
+	m.bytes(unix.NFTA_SET_USERDATA, udata)
+}
+
+// decodeNftSet reads a set's declaration. A set that weft could not have declared has a key of type "unknown(…)".
+func decodeNftSet(body []byte) (table string, s nft.Set, anonymous bool) {
+	var flags, keyType, keyLen, dataType, dataLen uint32
+	var odd []string
+	for typ, v := range attrs(body) {
+		switch typ {
+		case unix.NFTA_SET_TABLE:
+			table = getString(v)
+		case unix.NFTA_SET_NAME:
+			s.Name = getString(v)
+		case unix.NFTA_SET_FLAGS:
+			flags = getU32BE(v)
+		case unix.NFTA_SET_KEY_TYPE:
+			keyType = getU32BE(v)
+		case unix.NFTA_SET_KEY_LEN:
+			keyLen = getU32BE(v)
+		case unix.NFTA_SET_DATA_TYPE:
+			dataType = getU32BE(v)
+		case unix.NFTA_SET_DATA_LEN:
+			dataLen = getU32BE(v)
+		case unix.NFTA_SET_DESC:
+			for typ := range attrs(v) {
+				if typ == unix.NFTA_SET_DESC_SIZE {
+					odd = append(odd, "size")
+				}
+			}
+		case nftaSetExpr, nftaSetExpressions:
+			odd = append(odd, "expressions")
+		}
+	}
+	if extra := flags &^ (unix.NFT_SET_MAP | nftSetConcat | unix.NFT_SET_ANONYMOUS); extra != 0 {
+		odd = append(odd, fmt.Sprintf("flags 0x%x", extra))
+	}
+	names, ok := nftTypeNames(keyType, keyLen)
+	if s.Key = names; !ok {
+		odd = append(odd, fmt.Sprintf("type %d", keyType))
+	}
+	if flags&unix.NFT_SET_MAP != 0 {
+		data, ok := nftTypeNames(dataType, dataLen)
+		switch {
+		case dataType == nftVerdictType:
+			s.Data = "verdict"
+		case ok && len(data) == 1:
+			s.Data = data[0]
+		default:
+			odd = append(odd, fmt.Sprintf("data type %d", dataType))
+		}
+	}
+	if len(odd) > 0 {
+		s.Key = []string{"unknown(" + strings.Join(odd, ", ") + ")"}
+	}
+	return table, s, flags&unix.NFT_SET_ANONYMOUS != 0
+}
+
+// encodeNftElements adds the list of elements. The value of a map's element is left out where only the key counts.
+func encodeNftElements(m *message, elements []nft.Element, values bool) error {
+	m.string(unix.NFTA_SET_ELEM_LIST_SET, elements[0].Set)
+	var err error
+	m.nested(unix.NFTA_SET_ELEM_LIST_ELEMENTS, func() {
+		for _, e := range elements {
+			m.nested(unix.NFTA_LIST_ELEM, func() {
+				if fail := encodeNftElement(m, e, values); fail != nil && err == nil {
+					err = fmt.Errorf("%s: %w", e, fail)
+				}
+			})
+		}
+	})
+	return err
+}
+
+func encodeNftElement(m *message, e nft.Element, values bool) error {
+	if slices.Equal(e.Parts, []string{"*"}) {
+		m.u32BE(unix.NFTA_SET_ELEM_FLAGS, nftElemCatchAll)
+		return nil
+	}
+	var key []byte
+	for _, part := range e.Parts {
+		b, err := nft.Encode(nft.TypeOf(part), part)
+		if err != nil {
+			return err
+		}
+		key = append(key, b...)
+		if len(e.Parts) > 1 {
+			key = append(key, make([]byte, align4(len(key))-len(key))...)
+		}
+	}
+	m.nested(unix.NFTA_SET_ELEM_KEY, func() { m.bytes(unix.NFTA_DATA_VALUE, key) })
+	if e.Value == "" || !values {
+		return nil
+	}
+	if t, err := nft.Parse(nft.Expr(e.Value)); err == nil {
+		v := encodeNftVerdict(t)
+		m.nested(unix.NFTA_SET_ELEM_DATA, func() {
+			m.nested(unix.NFTA_DATA_VERDICT, func() {
+				m.u32BE(unix.NFTA_VERDICT_CODE, uint32(v.Kind))
+				if v.Chain != "" {
+					m.string(unix.NFTA_VERDICT_CHAIN, v.Chain)
+				}
+			})
+		})
+		return nil
+	}
+	b, err := nft.Encode(nft.TypeOf(e.Value), e.Value)
+	if err != nil {
+		return err
+	}
+	m.nested(unix.NFTA_SET_ELEM_DATA, func() { m.bytes(unix.NFTA_DATA_VALUE, b) })
+	return nil
+}
+
+// decodeNftElements reads one message of a dump of a set's elements.
+func decodeNftElements(body []byte, in nft.Element, set nft.Set) ([]nft.Element, error) {
+	var list []nft.Element
+	for typ, v := range attrs(body) {
+		if typ != unix.NFTA_SET_ELEM_LIST_ELEMENTS {
+			continue
+		}
+		for _, one := range attrs(v) {
+			e := in
+			if err := decodeNftElement(&e, one, set); err != nil {
+				return nil, err
+			}
+			list = append(list, e)
+		}
+	}
+	return list, nil
+}
+
+func decodeNftElement(e *nft.Element, b []byte, set nft.Set) error {
+	for typ, v := range attrs(b) {
+		switch typ {
+		case unix.NFTA_SET_ELEM_FLAGS:
+			if getU32BE(v)&nftElemCatchAll != 0 {
+				e.Parts = []string{"*"}
+			}
+		case unix.NFTA_SET_ELEM_KEY:
+			key := nftData(v)
+			for _, typ := range set.Key {
+				size := nft.Size(typ)
+				if len(key) < size {
+					return fmt.Errorf("element of %d bytes in set %s", len(key), set.Name)
+				}
+				part, err := nft.Decode(typ, key[:size])
+				if err != nil {
+					return err
+				}
+				e.Parts = append(e.Parts, part)
+				key = key[min(align4(size), len(key)):]
+			}
+		case unix.NFTA_SET_ELEM_DATA:
+			if verdict, ok := decodeNftVerdict(v); ok {
+				op, known := nftVerdicts[verdict.Kind]
+				if !known {
+					op = fmt.Sprintf("unknown(verdict %d)", verdict.Kind)
+				}
+				e.Value = string(nft.Term{Op: op, Chain: verdict.Chain}.Expr())
+				continue
+			}
+			value, err := nft.Decode(set.Data, nftData(v))
+			if err != nil {
+				return fmt.Errorf("value in map %s: %w", set.Name, err)
+			}
+			e.Value = value
+		}
+	}
+	return nil
+}
+
+// nftData returns the value of a nested NFTA_DATA_VALUE.
+func nftData(b []byte) []byte {
+	for typ, v := range attrs(b) {
+		if typ == unix.NFTA_DATA_VALUE {
+			return v
+		}
+	}
+	return nil
+}
