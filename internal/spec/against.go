@@ -5,7 +5,7 @@ package spec
 // CheckAgainst returns an Errors with every interface that the file takes for existing and that does not exist on this
 // node, or nil. exists reports whether the node has an interface of that name.
 func CheckAgainst(node *Node, exists func(name string) bool) error {
-	c := &checker{node: node, src: node.src, nets: sorted(node.Networks)}
+	c := &checker{node: node, src: node.src, nets: inOrder(node.src, "networks", node.Networks)}
 	c.collect()
 	c.errs = nil // Parse has said all of it
 	need := func(name string, p path) {
@@ -14,20 +14,20 @@ func CheckAgainst(node *Node, exists func(name string) bool) error {
 		}
 		c.fail(p, "no interface %s on this node", name)
 	}
-	for _, name := range sorted(node.Links) {
+	for _, name := range inOrder(node.src, "links", node.Links) {
 		need(name, at("links", name))
 	}
-	for _, name := range sorted(node.Bonds) {
+	for _, name := range inOrder(node.src, "bonds", node.Bonds) {
 		for i, member := range node.Bonds[name].Members {
 			need(member, at("bonds", name, "members").index(i))
 		}
 	}
-	for _, name := range sorted(node.Bridges) {
+	for _, name := range inOrder(node.src, "bridges", node.Bridges) {
 		for i, port := range node.Bridges[name].Ports {
 			need(port, at("bridges", name, "ports").index(i))
 		}
 	}
-	for _, name := range sorted(node.VLANs) {
+	for _, name := range inOrder(node.src, "vlans", node.VLANs) {
 		need(node.VLANs[name].ParentName(name), at("vlans", name, "parent"))
 	}
 	for _, name := range c.nets {

@@ -3,6 +3,7 @@
 package spec
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -18,7 +19,7 @@ type checker struct {
 	devices map[string]path   // every interface that the file describes or makes, and where
 	masters map[string]master // what an interface is a port or a member of
 	carried map[string]bool   // every interface that a VLAN or a network is on
-	nets    []string          // the networks' names, sorted
+	nets    []string          // the networks' names, in the order of the file
 }
 
 // master is what an interface is given to.
@@ -38,7 +39,7 @@ func (c *checker) fail(p path, format string, args ...any) {
 func (c *checker) unread(p path) bool { return c.src != nil && c.src.bad[p] }
 
 func (c *checker) check() {
-	c.nets = sorted(c.node.Networks)
+	c.nets = inOrder(c.src, "networks", c.node.Networks)
 	c.collect()
 	c.checkBonds()
 	c.checkVLANs()
@@ -68,8 +69,8 @@ func (c *checker) collect() {
 		name  string
 		links []string
 	}{
-		{"links", sorted(c.node.Links)}, {"bonds", sorted(c.node.Bonds)}, {"vlans", sorted(c.node.VLANs)},
-		{"bridges", sorted(c.node.Bridges)}, {"vrfs", sorted(c.node.VRFs)},
+		{"links", inOrder(c.src, "links", c.node.Links)}, {"bonds", inOrder(c.src, "bonds", c.node.Bonds)}, {"vlans", inOrder(c.src, "vlans", c.node.VLANs)},
+		{"bridges", inOrder(c.src, "bridges", c.node.Bridges)}, {"vrfs", inOrder(c.src, "vrfs", c.node.VRFs)},
 	} {
 		for _, name := range section.links {
 			p := at(section.name, name)
@@ -109,18 +110,26 @@ func (c *checker) collectNetwork(name string, net *Network) {
 	p := at("networks", name)
 	if net.VLAN != 0 && net.Uplink != "" && !c.node.VLANAware(net) {
 		if _, declared := c.node.vlanOf(net.Uplink, net.VLAN); !declared {
-			c.claimMade(c.node.UplinkDevice(net), p.key("vlan"), "VLAN device", "declare it under vlans with a shorter name")
+			dev := c.node.UplinkDevice(net)
+			if first, taken := c.devices[dev]; !taken || !byNetwork(first, "vlan") { // or refused by its number
+				c.claimMade(dev, p.key("vlan"), "VLAN device", "declare it under vlans with a shorter name")
+			}
 		}
 	}
 	switch {
 	case net.VRFName() != "" && net.TableNumber() != 0:
-		if first, taken := c.devices[net.VRFName()]; taken && net.VRF == "" && strings.HasPrefix(string(first), "networks\x00") {
+		if first, taken := c.devices[net.VRFName()]; taken && net.VRF == "" && byNetwork(first, "vrf") {
 			return // both are named for their table, which is refused by its number
 		}
 		c.claimMade(net.VRFName(), p.key("vrf"), "VRF", "name it")
 	case net.Mode == Bridged && c.node.Bridges[net.Bridge] == nil && (net.Bridge != "" || net.VLAN != 0):
 		c.claimMade(net.BridgeName(), p.key("bridge"), "bridge", "name it")
 	}
+}
+
+// byNetwork reports whether the place is that key of a network.
+func byNetwork(p path, k string) bool {
+	return strings.HasPrefix(string(p), "networks\x00") && strings.HasSuffix(string(p), "\x00"+k+"\x00")
 }
 
 // claimMade claims an interface that a network makes; its name may be one that we made up.
@@ -217,6 +226,20 @@ func (c *checker) below(name string) []string {
 		return []string{v.ParentName(name)}
 	}
 	return nil
+}
+
+// inOrder returns the names of a section in the order of the file, so that of two that clash the later one is the
+// mistake; without a file, by name.
+func inOrder[V any](src *source, section string, m map[string]V) []string {
+	names := sorted(m)
+	if src == nil {
+		return names
+	}
+	slices.SortStableFunc(names, func(a, b string) int {
+		x, y := src.place(at(section, a)), src.place(at(section, b))
+		return cmp.Or(cmp.Compare(x.line, y.line), cmp.Compare(x.column, y.column))
+	})
+	return names
 }
 
 // sorted returns the keys of a map in order.

@@ -5,7 +5,7 @@ package spec
 import "strings"
 
 func (c *checker) checkBonds() {
-	for _, name := range sorted(c.node.Bonds) {
+	for _, name := range inOrder(c.src, "bonds", c.node.Bonds) {
 		b, p := c.node.Bonds[name], at("bonds", name)
 		for i, member := range b.Members {
 			q := p.key("members").index(i)
@@ -100,16 +100,16 @@ func (c *checker) checkPrimary(b *Bond, p path) {
 
 // checkMembers refuses on members of bonds what only the bond can have: it takes every frame.
 func (c *checker) checkMembers() {
-	for _, name := range sorted(c.node.VLANs) {
+	for _, name := range inOrder(c.src, "vlans", c.node.VLANs) {
 		p := at("vlans", name)
 		c.refuseMember(c.node.VLANs[name].ParentName(name), p.key("parent"), "a VLAN device on it gets no frames")
 	}
 	for _, name := range c.nets {
-		if n := c.node.Networks[name]; n.Uplink != "" {
+		if n := c.node.Networks[name]; n.Uplink != "" && n.VLAN != 0 { // its native VLAN has been given away twice then
 			c.refuseMember(n.Uplink, at("networks", name, "uplink"), "a network on it gets no frames")
 		}
 	}
-	for _, name := range sorted(c.node.Links) {
+	for _, name := range inOrder(c.src, "links", c.node.Links) {
 		l, p := c.node.Links[name], at("links", name)
 		m, ok := c.masters[name]
 		if !ok || !m.bond {

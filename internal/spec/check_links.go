@@ -20,19 +20,19 @@ type declared struct {
 func (c *checker) links() []declared {
 	var all []declared
 	add := func(section, name string, l *Link) { all = append(all, declared{name, l, at(section, name)}) }
-	for _, name := range sorted(c.node.Links) {
+	for _, name := range inOrder(c.src, "links", c.node.Links) {
 		add("links", name, c.node.Links[name])
 	}
-	for _, name := range sorted(c.node.Bonds) {
+	for _, name := range inOrder(c.src, "bonds", c.node.Bonds) {
 		add("bonds", name, &c.node.Bonds[name].Link)
 	}
-	for _, name := range sorted(c.node.VLANs) {
+	for _, name := range inOrder(c.src, "vlans", c.node.VLANs) {
 		add("vlans", name, &c.node.VLANs[name].Link)
 	}
-	for _, name := range sorted(c.node.Bridges) {
+	for _, name := range inOrder(c.src, "bridges", c.node.Bridges) {
 		add("bridges", name, &c.node.Bridges[name].Link)
 	}
-	for _, name := range sorted(c.node.VRFs) {
+	for _, name := range inOrder(c.src, "vrfs", c.node.VRFs) {
 		add("vrfs", name, &c.node.VRFs[name].Link)
 	}
 	return all
@@ -44,7 +44,7 @@ func (c *checker) checkVLANs() {
 		vid              int
 	}
 	seen := map[tag]path{}
-	for _, name := range sorted(c.node.VLANs) {
+	for _, name := range inOrder(c.src, "vlans", c.node.VLANs) {
 		v, p := c.node.VLANs[name], at("vlans", name)
 		parent, vid := v.ParentName(name), v.VID(name)
 		if n, ok := badVID(name); ok && parent == "" && vid == 0 {
@@ -102,7 +102,7 @@ func (c *checker) checkParent(name, parent string, mtu int, p path) {
 }
 
 func (c *checker) checkBridges() {
-	for _, name := range sorted(c.node.Bridges) {
+	for _, name := range inOrder(c.src, "bridges", c.node.Bridges) {
 		b, p := c.node.Bridges[name], at("bridges", name)
 		for i, port := range b.Ports {
 			q := p.key("ports").index(i)
@@ -133,7 +133,7 @@ func (c *checker) checkBridges() {
 
 func (c *checker) checkVRFs() {
 	tables := map[uint32]path{}
-	for _, name := range sorted(c.node.VRFs) {
+	for _, name := range inOrder(c.src, "vrfs", c.node.VRFs) {
 		v, p := c.node.VRFs[name], at("vrfs", name)
 		q := p.key("table")
 		c.checkTable(v.Table, q)

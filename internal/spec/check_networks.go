@@ -15,34 +15,49 @@ type channel struct {
 
 func (c *checker) checkNetworks() {
 	channels, tables, bridges := map[channel]string{}, map[uint32]string{}, map[string]string{}
-	for name, v := range c.node.VRFs {
-		tables[v.Table] = "vrfs." + name
+	for _, name := range inOrder(c.src, "vrfs", c.node.VRFs) {
+		if t := c.node.VRFs[name].Table; tables[t] == "" {
+			tables[t] = "vrfs." + name
+		}
 	}
 	for _, name := range c.nets {
 		n, p := c.node.Networks[name], at("networks", name)
 		if n.Mode == "" {
 			continue // missing or unread, and the rest depends on it
 		}
-		ch := channel{n.Uplink, n.VLAN}
-		if c.node.VLANAware(n) {
-			ch.device = n.Bridge
-		}
-		if first, twice := channels[ch]; twice && ch.device != "" {
-			what := fmt.Sprintf("VLAN %d of %s", ch.vlan, ch.device)
-			if ch.vlan == 0 {
-				what = "the native VLAN of " + ch.device
-			}
-			c.fail(p.key("vlan"), "%s is that of network %s already", what, first)
-		} else {
-			channels[ch] = name
-		}
+		same := c.sameChannel(channels, name, n, p)
 		if n.Mode == Routed {
 			c.checkRouted(name, n, p, tables)
 		} else {
 			c.checkBridged(name, n, p, bridges)
 		}
-		c.checkUplink(name, n, p)
+		c.checkNetworkMTU(n, p)
+		if !same && !c.unread(p.key("vlan")) {
+			c.checkUplink(name, n, p)
+		}
 	}
+}
+
+// sameChannel refuses a second network on one VLAN of an uplink.
+func (c *checker) sameChannel(channels map[channel]string, name string, n *Network, p path) bool {
+	ch := channel{n.Uplink, n.VLAN}
+	if c.node.VLANAware(n) {
+		ch.device = n.Bridge
+	}
+	if ch.device == "" || c.unread(p.key("vlan")) {
+		return false
+	}
+	first, twice := channels[ch]
+	if !twice {
+		channels[ch] = name
+		return false
+	}
+	what := fmt.Sprintf("VLAN %d of %s", ch.vlan, ch.device)
+	if ch.vlan == 0 {
+		what = "the native VLAN of " + ch.device
+	}
+	c.fail(p.key("vlan"), "%s is that of network %s already%s", what, first, c.line(at("networks", first)))
+	return true
 }
 
 func (c *checker) checkRouted(name string, n *Network, p path, tables map[uint32]string) {
@@ -111,9 +126,8 @@ func (c *checker) checkBridged(name string, n *Network, p path, bridges map[stri
 	bridges[br] = name
 }
 
-// checkUplink looks at the device that carries the network, and its MTU.
+// checkUplink looks at the device that carries the network.
 func (c *checker) checkUplink(name string, n *Network, p path) {
-	c.checkNetworkMTU(n, p)
 	dev, q := c.node.UplinkDevice(n), p.key("uplink")
 	if dev == "" {
 		return

@@ -83,11 +83,13 @@ func (c *checker) checkRoute(r *Route, p path) {
 		c.fail(p.key("table"), "table 255 is the kernel's own, of the node's addresses")
 	}
 	c.checkDev(r.Dev, p.key("dev"))
-	if r.TypeWord() != "unicast" {
+	switch {
+	case c.unread(p.key("type")):
+	case r.TypeWord() != "unicast":
 		c.checkNowhere(r, p)
-		return
+	default:
+		c.checkHop(r, p)
 	}
-	c.checkHop(r, p)
 }
 
 // checkNowhere refuses a way for packets that go nowhere.
@@ -141,6 +143,9 @@ func (c *checker) checkRules() {
 	seen := map[string]path{}
 	for i := range c.node.Rules {
 		r, p := &c.node.Rules[i], at("rules").index(i)
+		if c.unread(p) {
+			continue
+		}
 		c.checkRule(r, p)
 		k := fmt.Sprint(r.Priority, r.FamilyNumber(), r.Not, r.From, r.To, r.IIF, r.OIF, r.FwMark, r.FwMask, r.Table, r.ActionWord())
 		if first, twice := seen[k]; twice {
@@ -192,6 +197,9 @@ func (c *checker) checkNeighbours() {
 	seen := map[string]path{}
 	for i := range c.node.Neighbours {
 		n, p := &c.node.Neighbours[i], at("neighbours").index(i)
+		if c.unread(p) {
+			continue
+		}
 		c.checkDev(n.Dev, p.key("dev"))
 		if n.IP.IsValid() {
 			if why := noUnicast(n.IP); why != "" {
@@ -219,7 +227,7 @@ func (c *checker) checkNeighbours() {
 func (c *checker) checkSysctls() {
 	needed := c.neededSysctls()
 	seen := map[string]string{}
-	for _, name := range sorted(c.node.Sysctls) {
+	for _, name := range inOrder(c.src, "sysctls", c.node.Sysctls) {
 		p, file := at("sysctls", name), SysctlPath(name)
 		if c.unread(p) {
 			continue

@@ -72,7 +72,7 @@ func (n *NIC) mistakes() Errors {
 // No two NICs of a node have one ID, tap or MAC. An address is given once; a private one (RFC 1918, RFC 4193) once in
 // each network, because networks of different tenants may have the same.
 func CheckNICs(node *Node, nics []NIC) error {
-	c := &checker{node: node, nets: sorted(node.Networks)}
+	c := &checker{node: node, nets: inOrder(node.src, "networks", node.Networks)}
 	c.collect()
 	for name, b := range node.Bonds {
 		for _, member := range b.Members {
