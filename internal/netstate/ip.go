@@ -24,14 +24,8 @@ func (a Addr) Owned() bool { return a.Protocol == Protocol }
 // Meets reports whether the observed address is the one asked for.
 func (a Addr) Meets(want Object) bool { w, ok := want.(Addr); return ok && a.Key() == w.Key() }
 
-// String spells the address as the arguments of `ip address`.
-func (a Addr) String() string {
-	s := fmt.Sprintf("%s dev %s", a.Prefix, a.Dev)
-	if a.Protocol != 0 {
-		s += fmt.Sprintf(" proto %d", a.Protocol)
-	}
-	return s
-}
+// String spells the address as the arguments of `ip address`. The protocol is not in it: iproute2 has no word for it before 6.3.
+func (a Addr) String() string { return fmt.Sprintf("%s dev %s", a.Prefix, a.Dev) }
 
 // Table numbers of the kernel's own routing tables (RT_TABLE_*).
 const (

@@ -74,6 +74,7 @@ type Object interface {
 // State is a set of objects with one object per key. The zero value is an empty state. A State is not safe for concurrent use.
 type State struct {
 	objects map[Key]Object
+	index   *index // nil until it is asked for
 }
 
 // Put adds o and replaces the object of the same key, if there is one.
@@ -82,7 +83,14 @@ func (s *State) Put(objects ...Object) {
 		s.objects = make(map[Key]Object)
 	}
 	for _, o := range objects {
-		s.objects[o.Key()] = o
+		k := o.Key()
+		if s.index != nil {
+			if old := s.objects[k]; old != nil {
+				s.index.remove(old)
+			}
+			s.index.add(o)
+		}
+		s.objects[k] = o
 	}
 }
 
@@ -90,7 +98,12 @@ func (s *State) Put(objects ...Object) {
 func (s *State) Get(k Key) Object { return s.objects[k] }
 
 // Delete removes the object with this key, if there is one.
-func (s *State) Delete(k Key) { delete(s.objects, k) }
+func (s *State) Delete(k Key) {
+	if old := s.objects[k]; old != nil && s.index != nil {
+		s.index.remove(old)
+	}
+	delete(s.objects, k)
+}
 
 // Len returns the number of objects.
 func (s *State) Len() int { return len(s.objects) }
