@@ -33,7 +33,7 @@ func runLanes(ctx context.Context, o options) (int, error) {
 		if ctx.Err() != nil {
 			return 1, errors.Join(fmt.Errorf("lane %s: %w", l.name, context.Cause(ctx)), err)
 		}
-		if err == nil && c.passed+c.failed == 0 {
+		if err == nil && c.passed+c.failed == 0 && o.bench == "" {
 			err = errors.New("no test ran")
 		}
 		if err != nil {
@@ -80,6 +80,9 @@ func goTest(ctx context.Context, l lane, o options, env []string, r *reporter) e
 	}
 	if o.run != "" {
 		args = append(args, "-run", o.run)
+	}
+	if o.bench != "" {
+		args = append(args, "-benchmem", "-bench", o.bench)
 	}
 	cmd := exec.CommandContext(ctx, "go", append(args, l.packages...)...)
 	cmd.Env = append(os.Environ(), env...)
@@ -195,6 +198,9 @@ func buildTests(ctx context.Context, dir string, l lane, o options) (manifest, e
 	}
 	if o.run != "" {
 		m.Args = append(m.Args, "-test.run="+o.run)
+	}
+	if o.bench != "" {
+		m.Args = append(m.Args, "-test.benchmem", "-test.bench="+o.bench)
 	}
 	out, err := goTool(ctx, append([]string{"list", "-f", format}, l.packages...)...)
 	if err != nil {

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-const usage = `usage: go run ./hack/vm [-v] [-run REGEX] [-timeout D] LANE PKG... [LANE PKG...]
+const usage = `usage: go run ./hack/vm [-v] [-run REGEX] [-bench REGEX] [-timeout D] LANE PKG... [LANE PKG...]
        go run ./hack/vm [-timeout D] [-mem MB] [-work DIR] -exec -- CMD [ARG...]
 
 Runs tests in lanes, counts them, and prints a line per lane and the total. Lanes:
@@ -21,6 +21,7 @@ Runs tests in lanes, counts them, and prints a line per lane and the total. Lane
 Options:
   -v              print all that the tests print
   -run REGEX      run the tests that match, in all lanes
+  -bench REGEX    run the benchmarks that match and print what they print; no tests without -run
   -timeout D      of each package's tests (default 15m); of the whole VM with -exec (default none)
 
 -exec runs one command as root in a VM that sees this machine's files, and ends with its status.
@@ -45,6 +46,7 @@ type options struct {
 	help    bool
 	verbose bool
 	run     string
+	bench   string
 	timeout time.Duration
 	lanes   []lane
 	exec    []string
@@ -75,6 +77,8 @@ func parseArgs(args []string) (options, error) {
 			o.verbose = true
 		case "-run":
 			o.run, err = value()
+		case "-bench":
+			o.bench, err = value()
 		case "-work":
 			o.work, err = value()
 		case "-timeout", "-mem":
@@ -112,7 +116,7 @@ func (o *options) setNumber(flag, v string) error {
 	return nil
 }
 
-// addPackage adds a package pattern to the last lane.
+// addPackage adds package patterns, separated by spaces as make writes them, to the last lane.
 func (o *options) addPackage(arg string) error {
 	if strings.HasPrefix(arg, "-") {
 		return fmt.Errorf("there is no option %s", arg)
@@ -121,7 +125,7 @@ func (o *options) addPackage(arg string) error {
 		return fmt.Errorf("package %s stands before any lane", arg)
 	}
 	l := &o.lanes[len(o.lanes)-1]
-	l.packages = append(l.packages, arg)
+	l.packages = append(l.packages, strings.Fields(arg)...)
 	return nil
 }
 
@@ -140,6 +144,12 @@ func (o *options) check(wantExec bool) error {
 	for _, l := range o.lanes {
 		if len(l.packages) == 0 {
 			return fmt.Errorf("lane -%s has no packages", l.name)
+		}
+	}
+	if o.bench != "" {
+		o.verbose = true
+		if o.run == "" {
+			o.run = "^$"
 		}
 	}
 	if !wantExec && o.timeout == 0 {

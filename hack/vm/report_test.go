@@ -252,6 +252,7 @@ func TestParseArgs(t *testing.T) {
 		{args: "-unit ./... -kernel ./a ./b", want: options{timeout: 15 * time.Minute, lanes: []lane{{"unit", []string{"./..."}}, {"kernel", []string{"./a", "./b"}}}}},
 		{args: "-kernel ./a -v -run X --timeout 2m", want: options{verbose: true, run: "X", timeout: 2 * time.Minute, lanes: []lane{{"kernel", []string{"./a"}}}}},
 		{args: "-mem 512 -work /w -exec -- ls -v", want: options{memory: 512, work: "/w", exec: []string{"ls", "-v"}}},
+		{args: "-kernel ./a -bench B", want: options{verbose: true, run: "^$", bench: "B", timeout: 15 * time.Minute, lanes: []lane{{"kernel", []string{"./a"}}}}},
 		{args: "-h", want: options{help: true}},
 		{args: "", err: "no lane"},
 		{args: "./a", err: "before any lane"},
@@ -292,5 +293,16 @@ func TestBuildTests(t *testing.T) {
 	}
 	if _, err := buildTests(t.Context(), dir, lane{"kernel", []string{"weft/no/such"}}, options{}); err == nil {
 		t.Error("a package that is not there was built")
+	}
+}
+
+func TestParseArgsSplitsPackages(t *testing.T) {
+	t.Parallel()
+	got, err := parseArgs([]string{"-kernel", "./a ./b", "./c"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string{"./a", "./b", "./c"}, got.lanes[0].packages); diff != "" {
+		t.Errorf("packages (-want +got):\n%s", diff)
 	}
 }
