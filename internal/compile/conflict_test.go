@@ -3,6 +3,7 @@
 package compile
 
 import (
+	"fmt"
 	"net/netip"
 	"strings"
 	"testing"
@@ -106,5 +107,44 @@ func TestGateway(t *testing.T) {
 		if got := b.deviceTo(netip.MustParseAddr(tt.via), tt.table); got != tt.want {
 			t.Errorf("device to %s for table %d: %q, want %q", tt.via, tt.table, got, tt.want)
 		}
+	}
+}
+
+func TestHostMAC(t *testing.T) {
+	for guest, want := range map[string]string{
+		"AA:00:00:94:ED:40": "fe:00:00:94:ed:40",
+		"fe:00:00:94:ed:40": "fa:00:00:94:ed:40",
+	} {
+		if got := hostMAC(guest); got != want {
+			t.Errorf("%s: %s, want %s", guest, got, want)
+		}
+	}
+}
+
+// BenchmarkCompile is a node with 1,000 bridged VLANs and 1,000 NICs in one routed network.
+func BenchmarkCompile(b *testing.B) {
+	node := &spec.Node{
+		Bonds: map[string]*spec.Bond{"bond0": {Members: []string{"eth0", "eth1"}}},
+		Networks: map[string]*spec.Network{"public": {
+			Mode: spec.Routed, Uplink: "bond0", VLAN: 4000,
+			IPv4: &spec.Prefix{Subnet: netip.MustParsePrefix("10.0.0.0/16"), Gateway: netip.MustParseAddr("10.0.255.254")},
+			IPv6: &spec.Prefix{Subnet: netip.MustParsePrefix("2001:db8::/64"), Gateway: netip.MustParseAddr("2001:db8::1:0:0")},
+		}},
+	}
+	var nics []spec.NIC
+	for i := range 1000 {
+		node.Networks[fmt.Sprintf("v%d", i)] = &spec.Network{Mode: spec.Bridged, Uplink: "bond0", VLAN: i + 1}
+		nics = append(nics, spec.NIC{
+			Name: fmt.Sprintf("tap%d", i), MAC: fmt.Sprintf("aa:00:00:00:%02x:%02x", i>>8, i&255), Network: "public",
+			Addresses: []netip.Addr{netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}), netip.MustParseAddr(fmt.Sprintf("2001:db8::%x", i+2))},
+		})
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		s, err := Compile(node, nics)
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.ReportMetric(float64(s.Len()), "objects")
 	}
 }

@@ -53,11 +53,15 @@ func (b *builder) tap(n *spec.Network, nic *spec.NIC) netstate.Link {
 }
 
 // hostMAC returns the MAC of the host's end of a bridged tap: the guest's with fe as the first octet, as libvirt does,
-// so that it is never the lowest of a bridge and never the guest's own.
+// so that it is never the lowest of a bridge. For a guest that has fe itself it is fa: a bridge with the guest's own
+// MAC on the host's side would keep the guest's frames to itself.
 func hostMAC(guest string) string {
 	mac := canonicalMAC(guest)
-	if len(mac) < 2 {
+	switch {
+	case len(mac) < 2:
 		return mac
+	case mac[:2] == "fe":
+		return "fa" + mac[2:]
 	}
 	return "fe" + mac[2:]
 }

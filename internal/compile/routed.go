@@ -14,9 +14,20 @@ import (
 // Where the rules stand. Packets of a routed network are looked up in its table before the table of the host's own
 // addresses, or guests would reach those. Every rule of anybody else stays behind the local rule, as it always was.
 const (
-	prefNetwork = 1
-	prefLocal   = 2
+	prefL3MDev    = 1
+	prefLinkLocal = 1
+	prefIIF       = 2
 )
+
+// prefLocal returns where the local rule goes: behind the last of weft's.
+func (b *builder) prefLocal() uint32 {
+	for _, n := range b.node.Networks {
+		if n.PolicyWord() == "rules" {
+			return prefIIF + 1
+		}
+	}
+	return prefL3MDev + 1
+}
 
 // networks asks for every network of the file.
 func (b *builder) networks() {
@@ -32,7 +43,7 @@ func (b *builder) networks() {
 	}
 	if routed {
 		for _, family := range []int{4, 6} {
-			b.put("networks", netstate.Rule{Family: family, Priority: prefLocal, Table: netstate.TableLocal, Action: "lookup", Protocol: netstate.Protocol})
+			b.rule("networks", netstate.Rule{Family: family, Priority: b.prefLocal(), Table: netstate.TableLocal})
 		}
 	}
 }
@@ -77,15 +88,25 @@ func (b *builder) routed(name string, n *spec.Network) {
 // rulesFor leads the packets that come in by dev to the network's table: one rule for all VRFs, or one of the device's own.
 func (b *builder) rulesFor(who string, n *spec.Network, dev string) {
 	for _, family := range []int{4, 6} {
-		r := netstate.Rule{Family: family, Priority: prefNetwork, Action: "lookup", Protocol: netstate.Protocol}
 		if n.VRFName() != "" {
-			r.L3MDev = true
-			who = "networks"
-		} else {
-			r.IIF, r.Table = dev, n.TableNumber()
+			b.rule("networks", netstate.Rule{Family: family, Priority: prefL3MDev, L3MDev: true})
+			continue
 		}
-		b.put(who, r)
+		b.rule(who, netstate.Rule{Family: family, Priority: prefIIF, IIF: dev, Table: n.TableNumber()})
 	}
+	if n.VRFName() != "" || n.IPv6 == nil {
+		return
+	}
+	// What is sent on the link to the node itself, neighbour solicitations above all, would match the network's
+	// default route. A VRF has these in its own table.
+	for _, to := range []string{"ff00::/8", "fe80::/10"} {
+		b.rule("networks", netstate.Rule{Family: 6, Priority: prefLinkLocal, To: netip.MustParsePrefix(to), Table: netstate.TableLocal})
+	}
+}
+
+func (b *builder) rule(who string, r netstate.Rule) {
+	r.Action, r.Protocol = "lookup", netstate.Protocol
+	b.put(who, r)
 }
 
 // forwarding turns on what the whole node needs for the network's families.
