@@ -8,7 +8,6 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
-	"slices"
 	"strings"
 	"testing"
 
@@ -331,5 +330,3 @@ func TestNftPairs(t *testing.T) {
 		})
 	}
 }
-
-var _ = slices.Sort[[]int]

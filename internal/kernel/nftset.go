@@ -159,8 +159,12 @@ func decodeNftSet(body []byte) (table string, s nft.Set, anonymous bool) {
 		case ok && len(data) == 1:
 			s.Data = data[0]
 		default:
-			odd = append(odd, fmt.Sprintf("data type %d", dataType))
+			s.Data = fmt.Sprintf("unknown(%d)", dataType)
+			odd = append(odd, "data type")
 		}
+	}
+	if flags&unix.NFT_SET_OBJECT != 0 {
+		s.Data = "unknown(object)"
 	}
 	if len(odd) > 0 {
 		s.Key = []string{"unknown(" + strings.Join(odd, ", ") + ")"}

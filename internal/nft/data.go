@@ -73,12 +73,21 @@ func Decode(typ string, b []byte) (string, error) {
 // TypeOf returns the data type of an element's part or value by its spelling, "" for what is none: every type that sets
 // and maps can have is spelled differently.
 func TypeOf(value string) string {
-	for _, typ := range setTypes {
-		if _, err := Encode(typ, value); err == nil {
-			return typ
-		}
+	typ := "devgroup"
+	switch {
+	case strings.HasPrefix(value, `"`):
+		typ = "ifname"
+	case len(value) == 17 && strings.Count(value, ":") == 5 && !strings.Contains(value, "::"):
+		typ = "ether_addr"
+	case strings.Contains(value, ":"):
+		typ = "ipv6_addr"
+	case strings.Contains(value, "."):
+		typ = "ipv4_addr"
 	}
-	return ""
+	if _, err := Encode(typ, value); err != nil {
+		return ""
+	}
+	return typ
 }
 
 // Size returns the length of a value of this data type in bytes, 0 for an unknown type.
