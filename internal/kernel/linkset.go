@@ -69,13 +69,15 @@ func (h *Host) takeOver(ctx context.Context, l netstate.Link, exists error) erro
 	if err != nil || have == nil {
 		return errors.Join(exists, err)
 	}
+	left, lacks := netstate.Missing(*have, l)
 	unused := have.Kind == netstate.Bond && have.GroupID() == 0 && !have.IsUp() && have.MasterName() == "" && *have.Alias == ""
-	if have.Kind != l.Kind || !have.Owned() && !unused {
+	switch {
+	case have.Kind != l.Kind:
 		return exists
-	}
-	left, any := netstate.Missing(*have, l)
-	if !any {
+	case !lacks:
 		return nil
+	case !have.Owned() && !unused:
+		return exists
 	}
 	if left.Parent != "" || left.VLAN != nil || left.VRF != nil {
 		return exists // another link: those cannot change
@@ -142,20 +144,21 @@ func bridgeData(m *message, b *netstate.BridgeAttrs) {
 	m.optBool(unix.IFLA_BR_MCAST_SNOOPING, b.MulticastSnooping)
 }
 
-// setLink sets exactly the fields that l gives. It is one request, except that going up is a request after the others:
-// kernels differ in whether IFF_UP or IFLA_MASTER of one request comes first.
+// setLink sets exactly the fields that l gives. It is one request, except where kernels do the parts of one in an order
+// that fails: going up comes after the other attributes (IFF_UP and IFLA_MASTER), and STP goes off before the forward
+// delay goes below what STP allows.
 func (h *Host) setLink(l netstate.Link) error {
-	rest, up := l, l.Up
-	if up != nil && *up && (l.MAC != "" || l.MTU != 0 || l.Master != nil) {
-		rest.Up = nil
-	} else {
-		up = nil
+	parts := []netstate.Link{l}
+	if l.IsUp() && (l.MAC != "" || l.MTU != 0 || l.Master != nil) {
+		parts[0].Up = nil
+		parts = append(parts, netstate.Link{Name: l.Name, Up: l.Up})
 	}
-	if err := h.setLinkOnce(rest); err != nil {
-		return err
+	if b := l.Bridge; b != nil && b.STP != nil && !*b.STP && b.ForwardDelay != nil {
+		off := netstate.Link{Name: l.Name, Bridge: &netstate.BridgeAttrs{STP: b.STP}}
+		parts = append([]netstate.Link{off}, parts...)
 	}
-	if up != nil {
-		if err := h.setLinkOnce(netstate.Link{Name: l.Name, Up: up}); err != nil {
+	for _, p := range parts {
+		if err := h.setLinkOnce(p); err != nil {
 			return err
 		}
 	}
