@@ -19,7 +19,9 @@ type checker struct {
 	devices map[string]path   // every interface that the file describes or makes, and where
 	masters map[string]master // what an interface is a port or a member of
 	carried map[string]bool   // every interface that a VLAN or a network is on
+	vrfs    map[string]bool   // every VRF that a network makes
 	nets    []string          // the networks' names, in the order of the file
+	all     []declared        // what links returns
 }
 
 // master is what an interface is given to.
@@ -62,8 +64,10 @@ func (c *checker) collect() {
 	for name, v := range c.node.VLANs {
 		c.carried[v.ParentName(name)] = true
 	}
+	c.vrfs = map[string]bool{}
 	for _, net := range c.node.Networks {
 		c.carried[net.Uplink] = true
+		c.vrfs[net.VRFName()] = true
 	}
 	for _, section := range []struct {
 		name  string

@@ -18,7 +18,10 @@ type declared struct {
 
 // links returns every link that the file declares, in order.
 func (c *checker) links() []declared {
-	var all []declared
+	if c.all != nil {
+		return c.all
+	}
+	all := []declared{}
 	add := func(section, name string, l *Link) { all = append(all, declared{name, l, at(section, name)}) }
 	for _, name := range inOrder(c.src, "links", c.node.Links) {
 		add("links", name, c.node.Links[name])
@@ -35,6 +38,7 @@ func (c *checker) links() []declared {
 	for _, name := range inOrder(c.src, "vrfs", c.node.VRFs) {
 		add("vrfs", name, &c.node.VRFs[name].Link)
 	}
+	c.all = all
 	return all
 }
 
@@ -166,17 +170,7 @@ func (c *checker) checkTable(table uint32, p path) {
 }
 
 // isVRF reports whether the file declares the VRF, or a network makes it.
-func (c *checker) isVRF(name string) bool {
-	if c.node.VRFs[name] != nil {
-		return true
-	}
-	for _, n := range c.nets {
-		if c.node.Networks[n].VRFName() == name {
-			return true
-		}
-	}
-	return false
-}
+func (c *checker) isVRF(name string) bool { return c.node.VRFs[name] != nil || c.vrfs[name] }
 
 // checkPorts refuses on ports and members what only a link that stands alone can have.
 func (c *checker) checkPorts() {
@@ -211,7 +205,7 @@ func (c *checker) checkAddresses() {
 		vrf  string
 		addr netip.Addr
 	}
-	seen := map[where]path{}
+	seen, gateways := map[where]path{}, c.gateways()
 	for _, l := range c.links() {
 		vrf := ""
 		if m, ok := c.masters[l.name]; ok && c.isVRF(m.name) {
@@ -238,21 +232,25 @@ func (c *checker) checkAddresses() {
 				continue
 			}
 			seen[where{vrf, a}] = l.at
-			c.checkGateways(a, p)
+			if network, taken := gateways[a]; taken {
+				c.fail(p, "%s is the gateway of network %s", a, network)
+			}
 		}
 	}
 }
 
-// checkGateways refuses an address of the node that is another machine's: a network's gateway.
-func (c *checker) checkGateways(a netip.Addr, p path) {
+// gateways returns the networks' gateways, which are other machines, and the network of each.
+func (c *checker) gateways() map[netip.Addr]string {
+	all := map[netip.Addr]string{}
 	for _, name := range c.nets {
 		n := c.node.Networks[name]
 		for _, f := range []*Prefix{n.IPv4, n.IPv6} {
-			if f != nil && f.Gateway == a && !a.IsLinkLocalUnicast() {
-				c.fail(p, "%s is the gateway of network %s", a, name)
+			if f != nil && f.Gateway.IsValid() && !f.Gateway.IsLinkLocalUnicast() {
+				all[f.Gateway] = name
 			}
 		}
 	}
+	return all
 }
 
 // describe says what a declared bond, bridge or VRF is, for messages.

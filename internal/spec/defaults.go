@@ -204,16 +204,17 @@ func (n *Node) UplinkDevice(net *Network) string {
 
 // vlanOf returns the declared 802.1Q device of this VLAN of this parent; the first by name, if a broken file has two.
 func (n *Node) vlanOf(parent string, vid int) (string, bool) {
-	implied := fmt.Sprintf("%s.%d", parent, vid)
 	is := func(name string, v *VLAN) bool {
 		return v != nil && v.ParentName(name) == parent && v.VID(name) == vid && v.ProtocolWord() == "802.1Q"
 	}
+	implied := fmt.Sprintf("%s.%d", parent, vid)
 	if is(implied, n.VLANs[implied]) {
 		return implied, true
 	}
-	best := ""
-	for name, v := range n.VLANs {
-		if is(name, v) && (best == "" || name < best) {
+	best, end := "", implied[len(parent):]
+	for name, v := range n.VLANs { // for every network and NIC, so the cheap comparison first
+		may := v != nil && (v.ID == vid || v.ID == 0 && strings.HasSuffix(name, end))
+		if may && is(name, v) && (best == "" || name < best) {
 			best = name
 		}
 	}

@@ -84,7 +84,7 @@ func CheckNICs(node *Node, nics []NIC) error {
 			c.devices[port] = at("bridges", name, "ports")
 		}
 	}
-	n := &nicChecker{checker: c, ids: map[string]string{}, names: map[string]string{}, macs: map[string]string{}, ips: map[tenantIP]string{}}
+	n := &nicChecker{checker: c, ids: map[string]string{}, names: map[string]string{}, macs: map[string]string{}, ips: map[tenantIP]string{}, own: c.owners()}
 	var errs Errors
 	for i := range nics {
 		nic := &nics[i]
@@ -107,6 +107,7 @@ type nicChecker struct {
 	*checker
 	ids, names, macs map[string]string // whose each is
 	ips              map[tenantIP]string
+	own              map[netip.Addr]string // the node's
 }
 
 // tenantIP is an address, and for a private one the network that it is in.
@@ -190,7 +191,7 @@ func (n *nicChecker) inNetwork(nic *NIC, net *Network) Errors {
 		case a == f.ARPSource:
 			fail("address %s is the arp_source of network %s: the node asks in its name", a, nic.Network)
 		default:
-			if owner := n.owner(a); owner != "" {
+			if owner := n.own[a]; owner != "" {
 				fail("address %s is the node's own, on %s", a, owner)
 			}
 		}
@@ -198,14 +199,15 @@ func (n *nicChecker) inNetwork(nic *NIC, net *Network) Errors {
 	return errs
 }
 
-// owner returns the declared link that has the address in the main table, or "".
-func (n *nicChecker) owner(a netip.Addr) string {
-	for _, l := range n.links() {
+// owners returns the declared link of every address that the node has in the main table.
+func (c *checker) owners() map[netip.Addr]string {
+	all := map[netip.Addr]string{}
+	for _, l := range c.links() {
 		for _, p := range l.Addresses {
-			if p.Addr() == a && l.VRF == "" {
-				return l.name
+			if l.VRF == "" {
+				all[p.Addr()] = l.name
 			}
 		}
 	}
-	return ""
+	return all
 }
