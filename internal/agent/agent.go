@@ -70,7 +70,7 @@ func (n *Node) View(ctx context.Context) (*View, error) {
 	if v.Have, err = n.Target.Observe(ctx, all); err != nil {
 		return nil, fmt.Errorf("observe: %w", err)
 	}
-	if err := n.Spec.CheckAgainst(func(name string) bool { return v.Have.Link(name) != nil }); err != nil {
+	if err := spec.CheckAgainst(n.Spec, func(name string) bool { return v.Have.Link(name) != nil }); err != nil {
 		return nil, err
 	}
 	var present []spec.NIC

@@ -202,10 +202,14 @@ func (d *differ) sysctls() {
 func (d *differ) addrs() { each[netstate.Addr](d, PhaseAddr) }
 func (d *differ) rules() { each[netstate.Rule](d, PhaseRule) }
 
-// routes brings those to what is on the link before those that need a gateway.
+// routes brings those to what is on the link before those that need a gateway. Those through a tap come with the tap,
+// because the kernel takes none through a link that is down.
 func (d *differ) routes() {
 	var via []netstate.Route
 	for r := range netstate.Of[netstate.Route](d.want) {
+		if l := d.want.Link(r.Dev); l != nil && isTap(*l) {
+			continue
+		}
 		if r.Via.IsValid() || len(r.NextHops) > 0 {
 			via = append(via, r)
 			continue

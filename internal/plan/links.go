@@ -180,11 +180,23 @@ func (d *differ) attributes(w netstate.Link) {
 	}
 }
 
-// taps puts the guests' taps up, now that everything that guards and leads their packets stands.
+// taps puts the guests' taps up, now that everything that guards them stands, and brings the routes through them.
 func (d *differ) taps() {
+	through := map[string][]netstate.Route{}
+	for r := range netstate.Of[netstate.Route](d.want) {
+		if r.Dev != "" {
+			through[r.Dev] = append(through[r.Dev], r)
+		}
+	}
 	for w := range netstate.Of[netstate.Link](d.want) {
-		if w.Up != nil && isTap(w) {
+		if !isTap(w) {
+			continue
+		}
+		if w.Up != nil {
 			d.set(PhaseTap, netstate.Link{Name: w.Name, Up: w.Up})
+		}
+		for _, r := range through[w.Name] {
+			d.put(PhaseTap, r)
 		}
 	}
 }

@@ -78,7 +78,7 @@ func (d *differ) removeKind(kind netstate.Kind, goes map[string]bool) {
 			continue
 		}
 		if r, ok := o.(netstate.Rule); ok && r.IsLocal() {
-			back := netstate.Rule{Family: r.Family, Table: r.Table, Action: r.Action, Protocol: 2} // RTPROT_KERNEL
+			back := netstate.Rule{Family: r.Family, Table: r.Table, Action: r.Action, Protocol: protoKernel}
 			d.emit(PhaseRemove, "", Change{Old: r, New: back})
 			continue
 		}

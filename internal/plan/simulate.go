@@ -30,27 +30,68 @@ func simulate(s *netstate.State, c Change) error {
 	case isLink:
 		return addLink(s, next)
 	case wasLink:
-		deleteLink(s, old.Name)
+		if s.Link(old.Name) != nil {
+			deleteLink(s, old.Name)
+		}
 	case c.New == nil:
-		s.Delete(c.Old.Key())
-		if t, ok := c.Old.(nft.Table); ok {
-			loseElements(s, t, func(string) bool { return true })
-		}
+		remove(s, c.Old)
 	default:
-		if dev := netstate.DevOf(c.New); dev != "" && s.Link(dev) == nil {
-			return fmt.Errorf("%s: no such device", dev)
+		return put(s, c)
+	}
+	return nil
+}
+
+// remove takes an object away. What is gone already, or is another one by now, stays as it is.
+func remove(s *netstate.State, old netstate.Object) {
+	have := s.Get(old.Key())
+	if have == nil {
+		return
+	}
+	switch o := old.(type) {
+	case netstate.Sysctl: // a setting cannot go
+		return
+	case netstate.Route:
+		if !have.Meets(old) {
+			return
 		}
-		if t, ok := c.Old.(nft.Table); ok {
+	case netstate.Rule:
+		if o.IsLocal() { // it cannot go either: it goes back to where the kernel puts it
+			o.Priority, o.Protocol = 0, protoKernel
+			s.Put(o)
+			return
+		}
+	case nft.Table:
+		loseElements(s, o, func(string) bool { return true })
+	}
+	s.Delete(old.Key())
+}
+
+// put brings an object or changes it. What is there already is not an error, but another route of its key is.
+func put(s *netstate.State, c Change) error {
+	if dev := netstate.DevOf(c.New); dev != "" && s.Link(dev) == nil {
+		return fmt.Errorf("%s: no such device", dev)
+	}
+	have := s.Get(c.Key())
+	switch o := c.New.(type) {
+	case netstate.Route:
+		if c.Old == nil && have != nil && !have.Meets(o) {
+			return fmt.Errorf("file exists: %s", have)
+		}
+	case nft.Table:
+		if t, ok := have.(nft.Table); ok {
 			lost := map[string]bool{}
-			for _, name := range t.Loses(c.New.(nft.Table)) {
+			for _, name := range t.Loses(o) {
 				lost[name] = true
 			}
 			loseElements(s, t, func(set string) bool { return lost[set] })
 		}
-		s.Put(settle(s, c.New))
 	}
+	s.Put(settle(s, c.New))
 	return nil
 }
+
+// protoKernel is RTPROT_KERNEL.
+const protoKernel = 2
 
 // settle marks what has no mark of its own as the kernel's observer would.
 func settle(s *netstate.State, o netstate.Object) netstate.Object {
@@ -77,8 +118,11 @@ func loseElements(s *netstate.State, t nft.Table, lost func(set string) bool) {
 
 // addLink makes a link with the kernel's defaults for what is not asked for.
 func addLink(s *netstate.State, l netstate.Link) error {
-	if s.Link(l.Name) != nil {
-		return fmt.Errorf("file exists")
+	if have := s.Link(l.Name); have != nil {
+		if have.Kind != l.Kind {
+			return fmt.Errorf("file exists")
+		}
+		return setLink(s, l) // made before, or by the module that was loaded for it
 	}
 	made := netstate.Link{
 		Name: l.Name, Kind: l.Kind, Parent: l.Parent, Master: new(""), MTU: 1500, Up: new(false), Group: new(uint32(0)), Alias: new(""),
@@ -101,7 +145,7 @@ func addLink(s *netstate.State, l netstate.Link) error {
 // firstVRF adds the rules that come with a namespace's first VRF (drivers/net/vrf.c: vrf_add_fib_rules) and stay.
 func firstVRF(s *netstate.State) {
 	for _, family := range []int{4, 6} {
-		r := netstate.Rule{Family: family, Priority: 1000, L3MDev: true, Action: "lookup", Protocol: 2}
+		r := netstate.Rule{Family: family, Priority: 1000, L3MDev: true, Action: "lookup", Protocol: protoKernel}
 		if s.Get(r.Key()) == nil {
 			s.Put(r)
 		}
@@ -120,10 +164,12 @@ func deleteLink(s *netstate.State, name string) {
 		l.Master = new("")
 		s.Put(l)
 		switch {
-		case gone == nil || !l.IsUp():
-		case gone.Kind == netstate.VRF:
+		case gone == nil:
+		case gone.Kind == netstate.VRF && l.IsUp():
 			cycle(s, l.Name)
-		case gone.Kind == netstate.Bond:
+		case gone.Kind == netstate.Bridge:
+			removeHanging(s, l.Name, netstate.KindBridgeVLAN, netstate.KindFDB)
+		case gone.Kind == netstate.Bond && l.IsUp():
 			l.Up = new(false)
 			s.Put(l)
 			down(s, l.Name)
@@ -141,6 +187,9 @@ func setLink(s *netstate.State, part netstate.Link) error {
 		return fmt.Errorf("no such device")
 	}
 	was := *h
+	if m := part.MasterName(); m != "" && s.Link(m) == nil {
+		return fmt.Errorf("%s: no such device", m)
+	}
 	part.Kind = was.Kind
 	l := netstate.Merge(was, part)
 	s.Put(l)
@@ -149,6 +198,14 @@ func setLink(s *netstate.State, part netstate.Link) error {
 	}
 	if part.MTU != 0 {
 		lowerMTU(s, l.Name, part.MTU)
+	}
+	if part.MAC != "" && l.Kind == netstate.Bond {
+		for _, m := range s.Above(l.Name) {
+			if m.MasterName() == l.Name {
+				m.MAC = part.MAC // bond_set_mac_address
+				s.Put(m)
+			}
+		}
 	}
 	if part.Up != nil && *part.Up != was.IsUp() {
 		if *part.Up {
@@ -174,6 +231,10 @@ func enslave(s *netstate.State, port, from string) {
 	case vrf && l.IsUp():
 		cycle(s, port)
 	case m != nil && m.Kind == netstate.Bond:
+		if m.MAC == "" { // nobody set one: the bond takes its first member's
+			m.MAC = l.MAC
+			s.Put(*m)
+		}
 		l.MAC, l.MTU, l.Up = m.MAC, m.MTU, new(true) // bond_enslave: the bond's MAC and MTU, and it opens the port
 		s.Put(*l)
 	}

@@ -1,0 +1,261 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/netip"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/google/uuid"
+	"github.com/spf13/cobra"
+
+	"weft/internal/agent"
+	"weft/internal/spec"
+)
+
+func newNICCommand(o *options) *cobra.Command {
+	c := &cobra.Command{Use: "nic", Short: "Plug VMs' interfaces in and out", Args: cobra.NoArgs}
+	c.AddCommand(newNICAdd(o), newNICMove(o), newNICDel(o), newNICList(o), newNICShow(o))
+	return c
+}
+
+// nicFlags are what describes a NIC on the command line.
+type nicFlags struct {
+	id, name, mac, network string
+	ips                    []string
+}
+
+func (f *nicFlags) addresses() ([]netip.Addr, error) {
+	var addrs []netip.Addr
+	for _, s := range f.ips {
+		a, err := netip.ParseAddr(s)
+		if err != nil {
+			return nil, fmt.Errorf("--ip %s: not an IP address", s)
+		}
+		addrs = append(addrs, a)
+	}
+	return addrs, nil
+}
+
+func newNICAdd(o *options) *cobra.Command {
+	var f nicFlags
+	c := &cobra.Command{
+		Use:     "add --name TAP --mac MAC --network NETWORK [--ip ADDRESS]...",
+		Short:   "Plug a VM's interface into a network",
+		Long:    "Plug a VM's interface into a network. Its tap must exist. If anything fails, nothing is plugged in and the exit status is 1.",
+		Example: "  weft nic add --name tap0 --mac aa:00:00:94:ed:40 --network public --ip 62.217.124.53 --ip 2001:db8:993::53",
+		Args:    cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			node, closing, err := o.open()
+			if err != nil {
+				return err
+			}
+			defer closing()
+			n := spec.NIC{ID: f.id, Name: f.name, MAC: strings.ToLower(f.mac), Network: f.network}
+			if n.Addresses, err = f.addresses(); err != nil {
+				return err
+			}
+			if n.ID == "" {
+				if n.ID, err = idFor(node, n); err != nil {
+					return err
+				}
+			}
+			return plug(c, node, n)
+		},
+	}
+	c.Flags().StringVar(&f.name, "name", "", "the tap's name")
+	c.Flags().StringVar(&f.mac, "mac", "", "the guest's MAC address")
+	c.Flags().StringVar(&f.network, "network", "", "the network, a key of networks in the node file")
+	c.Flags().StringArrayVar(&f.ips, "ip", nil, "an address of the guest's (routed networks need it); may be repeated")
+	c.Flags().StringVar(&f.id, "id", "", "the NIC's UUID at the hypervisor (default: a new one)")
+	for _, name := range []string{"name", "mac", "network"} {
+		if err := c.MarkFlagRequired(name); err != nil {
+			panic(err) // only if the flag above is misspelled
+		}
+	}
+	return c
+}
+
+// idFor returns the ID of the NIC that this very tap and MAC are plugged in as, or a new one.
+func idFor(node *agent.Node, n spec.NIC) (string, error) {
+	nics, err := node.Store.List()
+	if err != nil {
+		return "", err
+	}
+	for _, o := range nics {
+		if o.Name == n.Name && o.MAC == n.MAC {
+			return o.ID, nil
+		}
+	}
+	return uuid.NewString(), nil
+}
+
+func newNICMove(o *options) *cobra.Command {
+	var f nicFlags
+	c := &cobra.Command{
+		Use:   "move NIC --network NETWORK [--ip ADDRESS]...",
+		Short: "Move a NIC to another network, or give it other addresses",
+		Long:  "Move a NIC, named by its tap or its ID, to another network, or give it other addresses. The guest's link stays up.",
+		Args:  cobra.ExactArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			node, closing, err := o.open()
+			if err != nil {
+				return err
+			}
+			defer closing()
+			n, err := find(node, args[0])
+			if err != nil {
+				return err
+			}
+			if f.network != "" {
+				n.Network = f.network
+			}
+			if n.Addresses, err = f.addresses(); err != nil {
+				return err
+			}
+			return plug(c, node, n)
+		},
+	}
+	c.Flags().StringVar(&f.network, "network", "", "the network to move to (default: the one that it is in)")
+	c.Flags().StringArrayVar(&f.ips, "ip", nil, "an address of the guest's there; may be repeated")
+	return c
+}
+
+func plug(c *cobra.Command, node *agent.Node, n spec.NIC) error {
+	_, end := printSteps(node, c.OutOrStdout(), false)
+	defer end()
+	return node.Plug(c.Context(), n)
+}
+
+func newNICDel(o *options) *cobra.Command {
+	return &cobra.Command{
+		Use:   "del NIC",
+		Short: "Unplug a NIC, named by its tap or its ID",
+		Args:  cobra.ExactArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			node, closing, err := o.open()
+			if err != nil {
+				return err
+			}
+			defer closing()
+			n, err := find(node, args[0])
+			if err != nil {
+				return err
+			}
+			_, end := printSteps(node, c.OutOrStdout(), false)
+			defer end()
+			return node.Unplug(c.Context(), n.ID)
+		},
+	}
+}
+
+// find returns the NIC with this ID or tap.
+func find(node *agent.Node, name string) (spec.NIC, error) {
+	nics, err := node.Store.List()
+	if err != nil {
+		return spec.NIC{}, err
+	}
+	for _, n := range nics {
+		if n.ID == name || n.Name == name {
+			return n, nil
+		}
+	}
+	return spec.NIC{}, fmt.Errorf("%s: no such nic; weft nic list shows them all", name)
+}
+
+// nicState is a NIC as list and show print it.
+type nicState struct {
+	spec.NIC
+	State string `json:"state"` // "up", "down" or "absent"
+}
+
+func nicStates(v *agent.View) []nicState {
+	states := make([]nicState, 0, len(v.NICs))
+	for _, n := range v.NICs {
+		s := nicState{NIC: n, State: "absent"}
+		if l := v.Have.Link(n.Name); l != nil && !v.Absent[n.ID] {
+			s.State = "down"
+			if l.IsUp() {
+				s.State = "up"
+			}
+		}
+		states = append(states, s)
+	}
+	return states
+}
+
+func newNICList(o *options) *cobra.Command {
+	var asJSON bool
+	c := &cobra.Command{
+		Use: "list", Short: "List the NICs that are plugged in", Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			return o.withNICs(c, func(states []nicState) error {
+				if asJSON {
+					return writeJSON(c.OutOrStdout(), states)
+				}
+				return writeNICs(c.OutOrStdout(), states)
+			})
+		},
+	}
+	c.Flags().BoolVar(&asJSON, "json", false, "print as JSON")
+	return c
+}
+
+func newNICShow(o *options) *cobra.Command {
+	return &cobra.Command{
+		Use: "show NIC", Short: "Show one NIC, named by its tap or its ID, as JSON", Args: cobra.ExactArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			return o.withNICs(c, func(states []nicState) error {
+				for _, s := range states {
+					if s.ID == args[0] || s.Name == args[0] {
+						return writeJSON(c.OutOrStdout(), s)
+					}
+				}
+				return fmt.Errorf("%s: no such nic; weft nic list shows them all", args[0])
+			})
+		},
+	}
+}
+
+func (o *options) withNICs(c *cobra.Command, do func([]nicState) error) error {
+	node, closing, err := o.open()
+	if err != nil {
+		return err
+	}
+	defer closing()
+	v, err := node.View(c.Context())
+	if err != nil {
+		return err
+	}
+	return do(nicStates(v))
+}
+
+func writeNICs(w io.Writer, states []nicState) error {
+	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
+	fmt.Fprintln(t, "NIC\tSTATE\tMAC\tNETWORK\tADDRESSES\tID")
+	for _, s := range states {
+		var ips []string
+		for _, a := range s.Addresses {
+			ips = append(ips, a.String())
+		}
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\n", s.Name, s.State, s.MAC, s.Network, orDash(strings.Join(ips, " ")), s.ID)
+	}
+	return t.Flush()
+}
+
+func writeJSON(w io.Writer, v any) error {
+	e := json.NewEncoder(w)
+	e.SetIndent("", "\t")
+	return e.Encode(v)
+}
+
+func orDash(s string) string {
+	if s == "" {
+		return "-"
+	}
+	return s
+}
