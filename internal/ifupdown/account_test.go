@@ -107,11 +107,11 @@ var saysNothing = regexp.MustCompile(`^(` + strings.Join([]string{
 	`bridge[_-]fd [02]`,                     // 0 is weft's; on the bridge of a network it is
 	`bridge_bridgeprio 4096`,                // without spanning tree
 	`bond-slaves none`,                      // the members name the bond
-	`vlan[-_]raw[-_]device (br0|eth0)`,             // the name says it
+	`vlan[-_]raw[-_]device (br0|eth0)`,      // the name says it
 	`ip-(forwarding|proxy-arp|proxy-ndp) 1`, // a routed network brings them along
 	`up echo 1 > /proc/sys/net/ipv[46]/conf/eth0.500/(proxy_arp|forwarding|proxy_ndp)`,
 	// what another line of the case says too
-	`bond-mode active-backup`, `bond-miimon 100`, `bond-primary eth0 eth1`, `mtu 9000`,
+	`bond-mode active-backup`, `bond-miimon 100`, `bond-primary eth0 eth1`, `mtu 9000`, `bridge_ports none`,
 	// what undoes
 	`(down|pre-down|post-down) .*`,
 }, `|`) + `)$`)
