@@ -245,41 +245,66 @@ func (c *checker) checkSysctls() {
 			c.fail(p, "%s is nowhere else in this file; a device that exists already is described under links, {} is enough", dev)
 		}
 		if n, ok := needed[file]; ok && n.value != strings.TrimSpace(c.node.Sysctls[name]) {
-			c.fail(p, "%s, but network %s needs it to be %s", c.node.Sysctls[name], n.network, n.value)
+			c.fail(p, "%s, but %s needs it to be %s", c.node.Sysctls[name], n.who, n.value)
 		}
 	}
 }
 
-type need struct{ value, network string }
+// need is the value that a setting has to have, and for whom.
+type need struct{ value, who string }
 
-// neededSysctls are the settings without which the file's routed networks do not work.
+// neededSysctls are the settings that follow from the rest of the file: one that says otherwise contradicts it.
 func (c *checker) neededSysctls() map[string]need {
 	needs := map[string]need{}
+	for _, l := range c.links() {
+		if l.IPv6 != nil {
+			value := "1"
+			if *l.IPv6 {
+				value = "0"
+			}
+			needs["net/ipv6/conf/"+l.name+"/disable_ipv6"] = need{value, l.at.key("ipv6").String()}
+		}
+	}
 	for _, name := range c.nets {
-		n := c.node.Networks[name]
-		if n.Mode != Routed {
+		n, who := c.node.Networks[name], "network "+name
+		dev := c.node.UplinkDevice(n)
+		if n.Mode == Routed {
+			needsOfRouted(needs, n, dev, who)
 			continue
 		}
-		dev := c.node.UplinkDevice(n)
-		if n.IPv4 != nil {
-			needs["net/ipv4/ip_forward"] = need{"1", name}
-			needs["net/ipv4/conf/all/forwarding"] = need{"1", name}
-			needs["net/ipv4/conf/"+dev+"/forwarding"] = need{"1", name}
-			needs["net/ipv4/conf/"+dev+"/proxy_arp"] = need{"1", name}
-			needs["net/ipv4/conf/"+dev+"/send_redirects"] = need{"0", name}
-			needs["net/ipv4/neigh/"+dev+"/proxy_delay"] = need{"0", name}
+		if dev != "" {
+			needs["net/ipv6/conf/"+dev+"/disable_ipv6"] = need{"1", who}
 		}
-		if n.IPv6 != nil {
-			needs["net/ipv6/conf/all/forwarding"] = need{"1", name}
-			needs["net/ipv6/conf/"+dev+"/forwarding"] = need{"1", name}
-			needs["net/ipv6/conf/"+dev+"/proxy_ndp"] = need{"1", name}
-			needs["net/ipv6/conf/"+dev+"/disable_ipv6"] = need{"0", name}
-			needs["net/ipv6/conf/"+dev+"/accept_ra"] = need{"0", name}
-			needs["net/ipv6/conf/"+dev+"/autoconf"] = need{"0", name}
-			needs["net/ipv6/neigh/"+dev+"/proxy_delay"] = need{"0", name}
+		if br := n.BridgeName(); c.node.Bridges[br] == nil {
+			needs["net/ipv6/conf/"+br+"/disable_ipv6"] = need{"1", who}
 		}
 	}
 	return needs
+}
+
+// needsOfRouted adds the settings without which a routed network does not work.
+func needsOfRouted(needs map[string]need, n *Network, dev, who string) {
+	on := func(value string, files ...string) {
+		for _, file := range files {
+			needs["net/"+file] = need{value, who}
+		}
+	}
+	v4, v6 := "ipv4/conf/"+dev+"/", "ipv6/conf/"+dev+"/"
+	if n.IPv4 != nil {
+		on("1", "ipv4/ip_forward", "ipv4/conf/all/forwarding", v4+"forwarding", v4+"proxy_arp")
+		on("0", "ipv4/conf/all/send_redirects", v4+"send_redirects", "ipv4/neigh/"+dev+"/proxy_delay")
+	} else {
+		on("0", v4+"proxy_arp")
+	}
+	if n.IPv4 != nil && n.PolicyWord() == "rules" {
+		on("0", v4+"rp_filter")
+	}
+	if n.IPv6 != nil {
+		on("1", "ipv6/conf/all/forwarding", v6+"forwarding", v6+"proxy_ndp")
+		on("0", v6+"disable_ipv6", v6+"accept_ra", v6+"autoconf", "ipv6/neigh/"+dev+"/proxy_delay")
+	} else {
+		on("1", v6+"disable_ipv6")
+	}
 }
 
 // badSysctl returns why weft does not set this, or "".

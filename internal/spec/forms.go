@@ -4,9 +4,9 @@ package spec
 
 import (
 	"fmt"
-	"net"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -71,17 +71,23 @@ func reserved(name string) bool {
 }
 
 // parseMAC returns the address of one station, in lower case with colons.
-func parseMAC(text string) (string, string) {
-	hw, err := net.ParseMAC(text)
+func parseMAC(text string) (mac, why string) {
+	octets := strings.Split(text, ":")
+	var all [6]uint8
+	ok := len(octets) == len(all)
+	for i := 0; ok && i < len(all); i++ {
+		n, err := strconv.ParseUint(octets[i], 16, 8)
+		all[i], ok = uint8(n), err == nil && len(octets[i]) == 2
+	}
 	switch {
-	case err != nil || len(hw) != 6 || len(text) != 17 || strings.Count(text, ":") != 5:
-		return "", fmt.Sprintf("%s is not a MAC address such as 02:00:00:00:00:01", clipped(fmt.Sprintf("%q", text)))
-	case hw[0]&1 != 0:
+	case !ok:
+		return "", fmt.Sprintf("%s is not a MAC address such as 02:00:00:00:00:01", clipped(strconv.Quote(text)))
+	case all[0]&1 != 0:
 		return "", text + " is a multicast address"
-	case hw.String() == "00:00:00:00:00:00":
+	case all == [6]uint8{}:
 		return "", text + " is nobody's address"
 	}
-	return hw.String(), ""
+	return strings.ToLower(text), ""
 }
 
 func parseAddr(text string) (netip.Addr, string) {

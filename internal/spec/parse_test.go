@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -57,6 +58,19 @@ func cases(t *testing.T, archive, ext string, each func(t *testing.T, name strin
 	}
 }
 
+// resolved is the schema, ready to validate.
+var resolved = sync.OnceValues(func() (*jsonschema.Resolved, error) {
+	raw, err := Schema()
+	if err != nil {
+		return nil, err
+	}
+	var s jsonschema.Schema
+	if err := json.Unmarshal(raw, &s); err != nil {
+		return nil, err
+	}
+	return s.Resolve(nil)
+})
+
 // valid reports what the schema says of a file.
 func valid(t *testing.T, data []byte) error {
 	t.Helper()
@@ -71,15 +85,7 @@ func valid(t *testing.T, data []byte) error {
 	if err := json.Unmarshal(text, &v); err != nil {
 		t.Fatal(err)
 	}
-	raw, err := Schema()
-	if err != nil {
-		t.Fatal(err)
-	}
-	var s jsonschema.Schema
-	if err := json.Unmarshal(raw, &s); err != nil {
-		t.Fatal(err)
-	}
-	r, err := s.Resolve(nil)
+	r, err := resolved()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -131,9 +131,9 @@ const (
 type Network struct {
 	Mode   string  `yaml:"mode" json:"mode"`                         // bridged or routed
 	Uplink string  `yaml:"uplink,omitempty" json:"uplink,omitempty"` // the device whose VLAN it uses; a bridged network without one stays on the node
-	VLAN   int     `yaml:"vlan,omitempty" json:"vlan,omitempty"`     // 1 to 4094; 0 is the uplink itself, its native VLAN
+	VLAN   int     `yaml:"vlan,omitempty" json:"vlan,omitempty"`     // 1 to 4094; without it the uplink's native VLAN
 	MTU    int     `yaml:"mtu,omitempty" json:"mtu,omitempty"`       // default the uplink's
-	Bridge string  `yaml:"bridge,omitempty" json:"bridge,omitempty"` // bridged: its own bridge's name (default vlan<VLAN>), or that of a VLAN-aware bridge of this file
+	Bridge string  `yaml:"bridge,omitempty" json:"bridge,omitempty"` // bridged: its own bridge's name (default vlan<VLAN>), or that of a bridge of this file
 	VRF    string  `yaml:"vrf,omitempty" json:"vrf,omitempty"`       // routed: the VRF's name (default vrf<TABLE>)
 	Table  uint32  `yaml:"table,omitempty" json:"table,omitempty"`   // routed: default the VLAN's number
 	Policy string  `yaml:"policy,omitempty" json:"policy,omitempty"` // routed: vrf (default) or rules
