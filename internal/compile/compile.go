@@ -46,6 +46,7 @@ type builder struct {
 	node    *spec.Node
 	state   netstate.State
 	links   map[string]netstate.Link
+	addrs   []netstate.Addr // of the declared links
 	aliases map[string]string
 	askers  map[netstate.Key][]string  // the parts of the file that asked for an object, for messages
 	below   map[string]bool            // devices that only carry others: they are to be up, nothing else is asked of them

@@ -41,7 +41,9 @@ func (b *builder) common(who, name string, s *spec.Link) netstate.Link {
 	}
 	six := false
 	for _, p := range s.Addresses {
-		b.put(who, netstate.Addr{Prefix: p, Dev: name, Protocol: netstate.Protocol})
+		a := netstate.Addr{Prefix: p, Dev: name, Protocol: netstate.Protocol}
+		b.put(who, a)
+		b.addrs = append(b.addrs, a)
 		six = six || p.Addr().Is6()
 	}
 	switch {

@@ -67,7 +67,7 @@ func (b *builder) deviceTo(gateway netip.Addr, table uint32) string {
 			best, dev = score, on
 		}
 	}
-	for a := range netstate.Of[netstate.Addr](&b.state) {
+	for _, a := range b.addrs {
 		consider(a.Prefix, a.Dev, b.tableOf(a.Dev))
 	}
 	for i := range b.node.Routes {

@@ -25,7 +25,7 @@ func (b *builder) settings() {
 // hostLinks returns the links on which the host itself speaks IP: they have an address, and are no port of anything.
 func (b *builder) hostLinks() []string {
 	names := make(map[string]bool)
-	for a := range netstate.Of[netstate.Addr](&b.state) {
+	for _, a := range b.addrs {
 		if l := b.links[a.Dev]; l.Kind != netstate.VRF && l.MasterName() == "" {
 			names[a.Dev] = true
 		}
