@@ -16,13 +16,15 @@ type machine struct {
 	qemu    string // the emulator's program
 	board   string // -M
 	console string // the kernel's name of the first serial port
+	cpu     string // -cpu of an emulated one
 }
 
 // machines by GOARCH.
 func machines() map[string]machine {
 	return map[string]machine{
-		"amd64": {debian: "amd64", qemu: "qemu-system-x86_64", board: "pc", console: "ttyS0"},
-		"arm64": {debian: "arm64", qemu: "qemu-system-aarch64", board: "virt", console: "ttyAMA0"},
+		// Five-level page tables only make an emulated CPU walk further.
+		"amd64": {debian: "amd64", qemu: "qemu-system-x86_64", board: "pc", console: "ttyS0", cpu: "max,la57=off"},
+		"arm64": {debian: "arm64", qemu: "qemu-system-aarch64", board: "virt", console: "ttyAMA0", cpu: "max"},
 	}
 }
 
@@ -44,11 +46,25 @@ const (
 
 // accelerator is the -accel and -cpu arguments. KVM is never tried unasked: where it is offered
 // but broken (nested virtualisation), it hangs instead of failing.
-func accelerator() []string {
+func accelerator(m machine) []string {
 	if os.Getenv("WEFT_ACCEL") == "kvm" {
 		return []string{"-accel", "kvm", "-cpu", "host"}
 	}
-	return []string{"-accel", "tcg,thread=multi", "-cpu", "max"}
+	return []string{"-accel", "tcg,thread=multi", "-cpu", m.cpu}
+}
+
+// defaultCPUs is two; but one on a machine that is busy already: emulated CPUs wait for each other,
+// and when the host does not run both at once they burn twice the time to do the same.
+// loadavg is the content of /proc/loadavg.
+func defaultCPUs(loadavg string, hostCPUs int) int {
+	var load float64
+	if _, err := fmt.Sscanf(loadavg, "%f", &load); err != nil {
+		load = 0
+	}
+	if hostCPUs < 2 || load > 1.5*float64(hostCPUs) {
+		return 1
+	}
+	return 2
 }
 
 // kernelArgs is the kernel's command line. init gets the variable that IsInit looks for. Expedited
@@ -65,7 +81,7 @@ func kernelArgs(m machine) string {
 func qemuArgs(m machine, cfg Config, initramfs, console string) []string {
 	args := []string{"-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-nic", "none",
 		"-M", m.board, "-smp", strconv.Itoa(cfg.CPUs), "-m", strconv.Itoa(cfg.Memory)}
-	args = append(args, accelerator()...)
+	args = append(args, accelerator(m)...)
 	args = append(args, "-kernel", cfg.Image.Kernel(), "-initrd", initramfs, "-append", kernelArgs(m),
 		"-serial", "file:"+quote(console),
 		"-device", "virtio-rng-pci", "-device", "virtio-serial-pci",

@@ -34,7 +34,7 @@ type Config struct {
 	// WorkDir is a folder that the guest shares for writing, at the same path; "" is none.
 	// Everything else that the guest writes is lost with it.
 	WorkDir string
-	// Memory in MiB (0: 3072) and CPUs (0: 2) of the guest.
+	// Memory in MiB (0: 3072) and CPUs (0: 2, or 1 where this machine is busy) of the guest.
 	Memory, CPUs int
 	// Stdin, Stdout and Stderr are the command's; nil is /dev/null.
 	Stdin          io.Reader
@@ -107,7 +107,11 @@ func (cfg Config) complete() (Config, error) {
 		cfg.Memory = 3072
 	}
 	if cfg.CPUs == 0 {
-		cfg.CPUs = 2
+		load, err := os.ReadFile("/proc/loadavg")
+		if err != nil {
+			return cfg, fmt.Errorf("running a VM: %w", err)
+		}
+		cfg.CPUs = defaultCPUs(string(load), runtime.NumCPU())
 	}
 	if cfg.Boot == 0 {
 		cfg.Boot = 3 * time.Minute
