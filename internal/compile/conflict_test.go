@@ -71,6 +71,11 @@ func TestContradictions(t *testing.T) {
 			if s != nil {
 				t.Error("a state beside the error")
 			}
+			for range 10 {
+				if _, again := Compile(&tt.node, tt.nics); again == nil || again.Error() != err.Error() {
+					t.Fatalf("the second time %v", again)
+				}
+			}
 			for _, want := range tt.want {
 				if !strings.Contains(err.Error(), want) {
 					t.Errorf("error %q\nlacks %q", err, want)

@@ -4,7 +4,7 @@ package compile
 
 import (
 	"crypto/sha256"
-	"net"
+	"fmt"
 	"strings"
 
 	"weft/internal/netstate"
@@ -55,20 +55,12 @@ func (b *builder) common(who, name string, s *spec.Link) netstate.Link {
 	return l
 }
 
-// canonicalMAC returns a MAC as netstate spells it.
-func canonicalMAC(s string) string {
-	mac, err := net.ParseMAC(s)
-	if err != nil {
-		return strings.ToLower(s)
-	}
-	return mac.String()
-}
+// canonicalMAC returns a MAC as netstate spells it, in lower case; package spec takes it with colons only.
+func canonicalMAC(s string) string { return strings.ToLower(s) }
 
 // localMAC returns a locally administered MAC for a link of this node: the same at every start, so that a bridge keeps
 // its MAC whatever ports come and go.
 func localMAC(node, link string) string {
 	h := sha256.Sum256([]byte(node + "\x00" + link))
-	mac := net.HardwareAddr(h[:6])
-	mac[0] = mac[0]&^3 | 2
-	return mac.String()
+	return fmt.Sprintf("%02x:%02x:%02x:%02x:%02x:%02x", h[0]&^3|2, h[1], h[2], h[3], h[4], h[5])
 }
