@@ -230,7 +230,7 @@ func newLabDownCommand(o *labOptions) *cobra.Command {
 		Args:  cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if code, found, err := lab.InStandingVM(c.Context(), []string{"lab", "down"}); found || err != nil {
-				return statusOf(code, err)
+				return labStatus(code, err)
 			}
 			opt, err := o.options()
 			if err != nil {
@@ -242,7 +242,7 @@ func newLabDownCommand(o *labOptions) *cobra.Command {
 	}
 }
 
-func statusOf(code int, err error) error {
+func labStatus(code int, err error) error {
 	if err == nil && code != 0 {
 		return exitStatus(code)
 	}
@@ -263,7 +263,7 @@ func newLabShellCommand(o *labOptions) *cobra.Command {
 			}
 			again := append([]string{"lab", "shell", machine, "--"}, argv...)
 			if code, found, err := lab.InStandingVM(c.Context(), again); found || err != nil {
-				return statusOf(code, err)
+				return labStatus(code, err)
 			}
 			opt, err := o.options()
 			if err != nil {
