@@ -17,14 +17,14 @@ type Scope func(have netstate.Object) bool
 func Owned(o netstate.Object) bool { return o.Owned() }
 
 // Diff plans the way from have to want. Observed objects that are not wanted go if they are mine. The error joins all
-// conflicts with what is not weft's; the plan is empty then.
+// conflicts: what contradicts what is not weft's, and what the kernel would refuse. The plan is empty then.
 func Diff(want, have *netstate.State, mine Scope) (Plan, error) {
-	d := &differ{want: want, have: have, mine: mine, sim: have}
+	d := &differ{want: want, have: have, mine: mine, sim: have, wants: map[netstate.Kind][]netstate.Object{}}
 	d.look()
 	if err := errors.Join(d.errs...); err != nil {
 		return Plan{}, err
 	}
-	if len(d.unmet) == 0 && len(d.gone) == 0 {
+	if !d.unmet && len(d.gone) == 0 {
 		return Plan{}, nil
 	}
 	d.sim = have.Clone()
@@ -44,9 +44,11 @@ func Diff(want, have *netstate.State, mine Scope) (Plan, error) {
 type differ struct {
 	want, have, sim *netstate.State
 	mine            Scope
-	unmet           []netstate.Object // wanted and, at the start, not there or different
-	gone            []netstate.Object // there, mine and not wanted
-	replaced        []netstate.Link   // observed links that have to be made anew
+	wants           map[netstate.Kind][]netstate.Object // what is wanted, in the order of keys
+	unmet           bool                                // something wanted is not there or different
+	gone            []netstate.Object                   // there, mine and not wanted
+	replaced        []netstate.Link                     // observed links that have to be made anew
+	down            map[string]bool                     // links that were taken down for a change, to go up again
 	ops             []Op
 	errs            []error
 }
@@ -54,92 +56,38 @@ type differ struct {
 // look compares the two states as they are and finds what contradicts.
 func (d *differ) look() {
 	for w := range d.want.All() {
-		h := d.have.Get(w.Key())
+		if l, ok := w.(netstate.Link); ok {
+			w = d.freed(l)
+		}
+		k := w.Key()
+		d.wants[k.Kind] = append(d.wants[k.Kind], w)
+		h := d.have.Get(k)
 		if h == nil || !h.Meets(w) {
-			d.unmet = append(d.unmet, w)
+			d.unmet = true
 			d.contradictions(w, h)
 		}
 	}
 	for h := range d.have.All() {
-		if d.want.Get(h.Key()) == nil && d.mine(h) {
-			d.gone = append(d.gone, h)
+		if d.want.Get(h.Key()) != nil || !d.mine(h) {
+			continue
+		}
+		d.gone = append(d.gone, h)
+		if l, ok := h.(netstate.Link); ok && l.Made() {
+			d.foreignAbove(l)
 		}
 	}
 }
 
-func (d *differ) conflict(format string, args ...any) {
-	d.errs = append(d.errs, fmt.Errorf(format, args...))
-}
-
-// contradictions finds out whether w can be had without touching what is not weft's.
-func (d *differ) contradictions(w, h netstate.Object) {
-	switch w := w.(type) {
-	case netstate.Link:
-		d.linkContradictions(w)
-	case netstate.Route:
-		if h, ok := h.(netstate.Route); ok && !h.Owned() {
-			d.conflict("route %s: there is one that is not weft's and leads elsewhere: %s", w, h)
-		}
-	case netstate.Neigh:
-		if h, ok := h.(netstate.Neigh); ok && !h.Owned() {
-			d.conflict("neighbour %s: there is one that is not weft's and says otherwise: %s", w, h)
-		}
-	}
-}
-
-func (d *differ) linkContradictions(w netstate.Link) {
+// freed returns the wanted link with "no master" asked for where weft once gave it one that nobody asks for now.
+func (d *differ) freed(w netstate.Link) netstate.Link {
 	h := d.have.Link(w.Name)
-	if h == nil {
-		if !w.Made() {
-			d.conflict("%s: no such device", w.Name)
-		}
-		return
+	if w.Master != nil || h == nil || h.MasterName() == "" || !h.Owned() {
+		return w
 	}
-	if w.Made() && h.Kind != w.Kind {
-		if !h.Made() || !h.Owned() {
-			d.conflict("%s: wanted as a %s, but there is a %s of that name that is not weft's", w.Name, w.Kind, kindWord(*h))
-			return
-		}
+	if m := d.have.Link(h.MasterName()); m != nil && m.Owned() {
+		w.Master = new("")
 	}
-	if reborn(*h, w) {
-		if !h.Owned() {
-			d.conflict("%s: there is one that is not weft's and cannot be changed into what is wanted (%s)", w.Name, h)
-			return
-		}
-		d.replaced = append(d.replaced, *h)
-	}
-	m := h.MasterName()
-	if m == "" || w.Master == nil || *w.Master == m {
-		return
-	}
-	if master := d.have.Link(m); master != nil && !master.Owned() && d.want.Get(master.Key()) == nil {
-		d.conflict("%s is a port of %s, which is not weft's: ip link set dev %s nomaster", w.Name, m, w.Name)
-	}
-}
-
-func kindWord(l netstate.Link) string {
-	if l.Kind == "" {
-		return "device"
-	}
-	return l.Kind
-}
-
-// reborn reports whether an observed link can become the wanted one only by being deleted and made again.
-func reborn(have, want netstate.Link) bool {
-	if !want.Made() {
-		return false
-	}
-	if have.Kind != want.Kind {
-		return true
-	}
-	left, _ := netstate.Missing(have, want)
-	switch {
-	case left.Parent != "", left.VLAN != nil, left.VRF != nil:
-		return true
-	case left.Bond != nil: // the kernel changes these only on a bond without members
-		return left.Bond.Mode != nil || left.Bond.FailOverMAC != nil
-	}
-	return false
+	return w
 }
 
 // emit adds an operation and lets the simulated kernel do it.
@@ -152,12 +100,18 @@ func (d *differ) emit(phase Phase, disrupts string, changes ...Change) {
 	d.ops = append(d.ops, op)
 }
 
+// met reports whether w is there by now.
+func (d *differ) met(w netstate.Object) bool {
+	h := d.sim.Get(w.Key())
+	return h != nil && h.Meets(w)
+}
+
 // put emits the operation that brings w, unless it is there by now.
 func (d *differ) put(phase Phase, w netstate.Object) {
-	h := d.sim.Get(w.Key())
-	if h != nil && h.Meets(w) {
+	if d.met(w) {
 		return
 	}
+	h := d.sim.Get(w.Key())
 	d.emit(phase, disruption(d.sim, h, w), Change{Old: h, New: w})
 }
 
@@ -165,24 +119,26 @@ func (d *differ) put(phase Phase, w netstate.Object) {
 func (d *differ) guard() {
 	var changes []Change
 	lost := map[string]bool{} // sets that a changed table makes anew
-	for t := range netstate.Of[nft.Table](d.want) {
-		h, _ := d.sim.Get(t.Key()).(nft.Table)
-		if d.sim.Get(t.Key()) == nil {
-			changes = append(changes, Change{New: t})
-		} else if !h.Meets(t) {
-			changes = append(changes, Change{Old: h, New: t})
-			for _, name := range h.Loses(t) {
+	for _, o := range d.wants[netstate.KindTable] {
+		h := d.sim.Get(o.Key())
+		if h != nil && h.Meets(o) {
+			continue
+		}
+		changes = append(changes, Change{Old: h, New: o})
+		old, was := h.(nft.Table)
+		if t, ok := o.(nft.Table); ok && was {
+			for _, name := range old.Loses(t) {
 				lost[string(t.Family)+" "+t.Name+" "+name] = true
 			}
 		}
 	}
-	for e := range netstate.Of[nft.Element](d.want) {
-		h := d.sim.Get(e.Key())
-		if lost[string(e.Family)+" "+e.Table+" "+e.Set] {
+	for _, o := range d.wants[netstate.KindElement] {
+		h := d.sim.Get(o.Key())
+		if e, ok := o.(nft.Element); ok && len(lost) > 0 && lost[string(e.Family)+" "+e.Table+" "+e.Set] {
 			h = nil
 		}
-		if h == nil || !h.Meets(e) {
-			changes = append(changes, Change{Old: h, New: e})
+		if h == nil || !h.Meets(o) {
+			changes = append(changes, Change{Old: h, New: o})
 		}
 	}
 	if len(changes) > 0 {
@@ -190,45 +146,94 @@ func (d *differ) guard() {
 	}
 }
 
-// sysctls sets the global ones; those of a link wait for the link.
+// sysctls sets the global ones; those of a link wait for the link. One can spread to others, hence the second look.
 func (d *differ) sysctls() {
-	for _, o := range d.unmet {
-		if s, ok := o.(netstate.Sysctl); ok && s.Dev() == "" {
-			d.put(PhaseSysctl, s)
+	for range 2 {
+		for _, o := range d.wants[netstate.KindSysctl] {
+			if netstate.DevOf(o) == "" {
+				d.put(PhaseSysctl, o)
+			}
 		}
 	}
 }
 
-func (d *differ) addrs() { each[netstate.Addr](d, PhaseAddr) }
-func (d *differ) rules() { each[netstate.Rule](d, PhaseRule) }
+// addrs brings addresses, and takes away those of links that stay: with its last IPv4 address a link loses its routes,
+// which a later phase can mend. What stands in the way of an address goes before it.
+func (d *differ) addrs() {
+	going := map[string][]netstate.Addr{}
+	for _, o := range d.gone {
+		if a, ok := o.(netstate.Addr); ok && d.want.Get(netstate.LinkKey(a.Dev)) != nil {
+			going[a.Dev] = append(going[a.Dev], a)
+		}
+	}
+	drop := func(a netstate.Addr) {
+		if d.sim.Get(a.Key()) != nil {
+			d.emit(PhaseAddr, fmt.Sprintf("%s loses %s", a.Dev, a.Prefix), Change{Old: a})
+		}
+	}
+	for _, o := range d.wants[netstate.KindAddr] {
+		w, ok := o.(netstate.Addr)
+		if !ok || d.met(o) {
+			continue
+		}
+		for _, a := range sameAddr(d.sim, w) {
+			for _, g := range going[w.Dev] {
+				if g.Prefix == a.Prefix {
+					drop(g)
+				}
+			}
+		}
+		d.put(PhaseAddr, w)
+	}
+	for _, o := range d.gone {
+		if a, ok := o.(netstate.Addr); ok && len(going[a.Dev]) > 0 {
+			drop(a)
+		}
+	}
+}
 
-// routes brings those to what is on the link before those that need a gateway. Those through a tap come with the tap,
-// because the kernel takes none through a link that is down.
+// rules brings the others before it moves that of the local table.
+func (d *differ) rules() {
+	for _, local := range []bool{false, true} {
+		for _, o := range d.wants[netstate.KindRule] {
+			if r, ok := o.(netstate.Rule); ok && r.IsLocal() == local {
+				d.put(PhaseRule, r)
+			}
+		}
+	}
+}
+
+// routes brings those that lead nowhere first (a table fails closed), then those to what is on the link, then those that
+// need a gateway. Those through a tap come with the tap, because the kernel takes none through a link that is down.
 func (d *differ) routes() {
-	var via []netstate.Route
-	for r := range netstate.Of[netstate.Route](d.want) {
+	var order [3][]netstate.Object
+	for _, o := range d.wants[netstate.KindRoute] {
+		r, ok := o.(netstate.Route)
+		if !ok || d.met(o) {
+			continue
+		}
 		if l := d.want.Link(r.Dev); l != nil && isTap(*l) {
 			continue
 		}
-		if r.Via.IsValid() || len(r.NextHops) > 0 {
-			via = append(via, r)
-			continue
+		rank := 1
+		if r.Dev == "" && len(r.NextHops) == 0 {
+			rank = 0
+		} else if r.Via.IsValid() || len(r.NextHops) > 0 {
+			rank = 2
 		}
-		d.put(PhaseRoute, r)
+		order[rank] = append(order[rank], o)
 	}
-	for _, r := range via {
-		d.put(PhaseRoute, r)
+	for _, list := range order {
+		for _, o := range list {
+			d.put(PhaseRoute, o)
+		}
 	}
 }
 
 func (d *differ) neighs() {
-	each[netstate.Neigh](d, PhaseNeigh)
-	each[netstate.FDB](d, PhaseNeigh)
-}
-
-// each brings all wanted objects of one type that are not there by now.
-func each[T netstate.Object](d *differ, phase Phase) {
-	for o := range netstate.Of[T](d.want) {
-		d.put(phase, o)
+	for _, kind := range []netstate.Kind{netstate.KindNeigh, netstate.KindFDB} {
+		for _, o := range d.wants[kind] {
+			d.put(PhaseNeigh, o)
+		}
 	}
 }

@@ -97,3 +97,15 @@ func addresses(s *netstate.State, dev string) string {
 	}
 	return strings.Join(list, ", ")
 }
+
+// through names the links that stand on this one or are its ports, for messages.
+func through(s *netstate.State, name string) string {
+	var names []string
+	for _, l := range s.Above(name) {
+		names = append(names, l.Name)
+	}
+	if len(names) > 5 {
+		return fmt.Sprintf("%s and %d more", strings.Join(names[:4], ", "), len(names)-4)
+	}
+	return strings.Join(names, ", ")
+}

@@ -27,7 +27,7 @@ func (op Op) Lines() []string {
 	}
 	commands, err := nft.Transaction(ruleset)
 	if err != nil {
-		return append(lines, "# "+err.Error())
+		return append(lines, "# "+strings.ReplaceAll(err.Error(), "\n", "; "))
 	}
 	for _, c := range commands {
 		lines = append(lines, c.Line())
@@ -46,15 +46,16 @@ func (c Change) lines() []string {
 	case netstate.BridgeVLAN:
 		return []string{"bridge vlan " + c.verb("add", "add") + " " + c.bridgeVLAN(o)}
 	case netstate.Addr:
-		return []string{"ip address " + c.verb("add", "replace") + " " + o.String()}
+		o.Protocol = 0 // iproute2 6.1 has no word for it
+		return []string{family(o.Prefix.Addr().Is6()) + "address " + c.verb("add", "replace") + " " + o.String()}
 	case netstate.Rule:
 		return c.ruleLines(o)
 	case netstate.Route:
 		return []string{family(o.Dst.Addr().Is6()) + "route " + c.verb("add", "replace") + " " + o.String()}
 	case netstate.Neigh:
-		return []string{"ip neighbour " + c.neighbour(o)}
+		return []string{family(o.IP.Is6()) + "neighbour " + c.neighbour(o)}
 	case netstate.FDB:
-		return []string{"bridge fdb " + c.verb("add", "replace") + " " + o.String()}
+		return []string{"bridge fdb " + c.verb("replace", "replace") + " " + o.String()}
 	case netstate.Sysctl:
 		return []string{"sysctl -w " + o.String()}
 	}
@@ -82,7 +83,7 @@ func (c Change) bridgeVLAN(v netstate.BridgeVLAN) string {
 // neighbour spells a neighbour command. Deleting wants the key alone.
 func (c Change) neighbour(n netstate.Neigh) string {
 	if c.New != nil {
-		return c.verb("add", "replace") + " " + n.String()
+		return c.verb("replace", "replace") + " " + n.String() // there may be one that the kernel learned
 	}
 	if n.Proxy {
 		return fmt.Sprintf("del proxy %s dev %s", n.IP, n.Dev)

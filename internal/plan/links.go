@@ -8,18 +8,25 @@ import (
 	"weft/internal/netstate"
 )
 
-// create deletes the links that have to be made anew and makes those that are not there, parents first.
+// create deletes the links that have to be made anew and makes those that are not there, parents first. The ports of
+// weft's on such a link go down first: without their VRF they would be ports of the whole host.
 func (d *differ) create() {
-	for _, l := range d.replaced {
-		if h := d.sim.Link(l.Name); h != nil {
-			d.emit(PhaseCreate, replaceWords(d.sim, *h), Change{Old: *h})
+	for _, l := range topDown(d.replaced) {
+		h := d.sim.Link(l.Name)
+		if h == nil {
+			continue // gone with the one that it stood on
 		}
+		for _, p := range ports(d.sim, h.Name) {
+			if p.Owned() && p.IsUp() && h.Kind != netstate.Bond {
+				d.lower(PhaseCreate, p.Name)
+			}
+		}
+		d.emit(PhaseCreate, replaceWords(d.sim, *h), Change{Old: *h})
 	}
 	for _, w := range d.ordered() {
-		if !w.Made() || d.sim.Link(w.Name) != nil {
-			continue
+		if w.Made() && d.sim.Link(w.Name) == nil {
+			d.emit(PhaseCreate, "", Change{New: born(w)})
 		}
-		d.emit(PhaseCreate, "", Change{New: born(w)})
 	}
 }
 
@@ -31,18 +38,50 @@ func born(w netstate.Link) netstate.Link {
 		b.MTU = 0
 	}
 	if w.Bond != nil {
-		bond := *w.Bond
+		bond := applicable(*w.Bond, nil)
 		bond.Primary = nil
 		b.Bond = &bond
 	}
 	return b
 }
 
+// applicable returns the settings that the kernel takes in the bond's mode, which is have's where want asks for none.
+func applicable(want netstate.BondAttrs, have *netstate.BondAttrs) netstate.BondAttrs {
+	is := want
+	if have != nil {
+		is = netstate.Merge(*have, want)
+	}
+	mode := ""
+	if is.Mode != nil {
+		mode = *is.Mode
+	}
+	switch mode {
+	case "802.3ad":
+		want.ARPInterval, want.ARPIPTarget, want.Primary, want.PrimaryReselect = nil, nil, nil, nil
+	case "active-backup":
+		want.LACPRate = nil
+	case "balance-tlb", "balance-alb":
+		want.ARPInterval, want.ARPIPTarget, want.LACPRate = nil, nil, nil
+	default:
+		want.LACPRate, want.Primary, want.PrimaryReselect = nil, nil, nil
+	}
+	if is.MIIMon != nil && *is.MIIMon > 0 { // the two ways of watching a member exclude each other
+		want.ARPInterval = nil
+	} else {
+		want.UpDelay, want.DownDelay = nil, nil
+	}
+	return want
+}
+
 // ordered returns the wanted links so that each comes after its parent, and a bond after its members.
 func (d *differ) ordered() []netstate.Link {
 	byName, ports := map[string]netstate.Link{}, map[string][]string{}
 	var names []string
-	for l := range netstate.Of[netstate.Link](d.want) {
+	for _, o := range d.wants[netstate.KindLink] {
+		l, ok := o.(netstate.Link)
+		if !ok {
+			continue
+		}
 		names = append(names, l.Name)
 		byName[l.Name] = l
 		if m := l.MasterName(); m != "" {
@@ -74,30 +113,36 @@ func (d *differ) ordered() []netstate.Link {
 
 // links sets what the wanted links should have, below before above, and everything that hangs on a link before it goes up.
 func (d *differ) links() {
+	d.down = map[string]bool{}
 	sysctls, vlans := map[string][]netstate.Object{}, map[string][]netstate.Object{}
-	for o := range d.want.All() {
-		switch o := o.(type) {
-		case netstate.Sysctl:
-			if dev := o.Dev(); dev != "" {
-				sysctls[dev] = append(sysctls[dev], o)
-			}
-		case netstate.BridgeVLAN:
-			vlans[o.Dev] = append(vlans[o.Dev], o)
+	for _, o := range d.wants[netstate.KindSysctl] {
+		if dev := netstate.DevOf(o); dev != "" {
+			sysctls[dev] = append(sysctls[dev], o)
 		}
 	}
-	for _, w := range d.ordered() {
+	for _, o := range d.wants[netstate.KindBridgeVLAN] {
+		vlans[netstate.DevOf(o)] = append(vlans[netstate.DevOf(o)], o)
+	}
+	order := d.ordered()
+	for _, w := range order {
+		d.remake(w)
+	}
+	for _, w := range order {
+		if isTap(w) && d.moves(w, vlans[w.Name]) {
+			d.lower(PhaseLink, w.Name) // in neither network half-way, and in none whose guard it is not in
+		}
 		for _, s := range sysctls[w.Name] {
 			d.put(PhaseLink, s)
 		}
 		delete(sysctls, w.Name)
 		d.master(w)
 		d.attributes(w)
-		for _, v := range vlans[w.Name] {
-			d.put(PhaseLink, v)
-		}
+		d.vlans(w, vlans[w.Name])
 		delete(vlans, w.Name)
-		if w.Up != nil && !isTap(w) {
-			d.set(PhaseLink, netstate.Link{Name: w.Name, Kind: w.Kind, Up: w.Up})
+		if up := w.Up; up != nil && !isTap(w) {
+			d.set(PhaseLink, netstate.Link{Name: w.Name, Up: up})
+		} else if d.down[w.Name] && up == nil && !isTap(w) {
+			d.set(PhaseLink, netstate.Link{Name: w.Name, Up: new(true)})
 		}
 	}
 	for _, rest := range []map[string][]netstate.Object{sysctls, vlans} { // of links that the file does not name
@@ -105,6 +150,71 @@ func (d *differ) links() {
 			for _, o := range rest[dev] {
 				d.put(PhaseLink, o)
 			}
+		}
+	}
+}
+
+// remake changes what a bond lets change only while it has no members: they leave, and come back with their own turn.
+func (d *differ) remake(w netstate.Link) {
+	have := d.sim.Link(w.Name)
+	if have == nil || !remade(*have, w) {
+		return
+	}
+	d.lower(PhaseLink, w.Name)
+	for _, p := range ports(d.sim, w.Name) {
+		d.set(PhaseLink, netstate.Link{Name: p.Name, Master: new("")})
+	}
+	bond := applicable(*w.Bond, have.Bond)
+	bond.Primary = nil
+	d.set(PhaseLink, netstate.Link{Name: w.Name, Bond: &bond})
+}
+
+// moves reports whether a tap changes networks: its master, its group or the VLAN of its port.
+func (d *differ) moves(w netstate.Link, vlans []netstate.Object) bool {
+	have := d.sim.Link(w.Name)
+	if have == nil || !have.IsUp() {
+		return false
+	}
+	if w.Master != nil && have.MasterName() != *w.Master || w.Group != nil && have.GroupID() != *w.Group {
+		return true
+	}
+	for _, v := range vlans {
+		if !d.met(v) {
+			return true
+		}
+	}
+	return len(d.strayVLANs(w.Name)) > 0
+}
+
+// vlans brings a port's VLANs. Those that a tap should not be in go at once, others' at the end.
+func (d *differ) vlans(w netstate.Link, wanted []netstate.Object) {
+	for _, v := range wanted {
+		d.put(PhaseLink, v)
+	}
+	if isTap(w) {
+		for _, v := range d.strayVLANs(w.Name) {
+			d.emit(PhaseLink, "", Change{Old: v})
+		}
+	}
+}
+
+// strayVLANs returns the VLANs that are on a port, mine and not wanted.
+func (d *differ) strayVLANs(dev string) []netstate.BridgeVLAN {
+	var stray []netstate.BridgeVLAN
+	for _, o := range d.sim.On(dev) {
+		if v, ok := o.(netstate.BridgeVLAN); ok && d.want.Get(v.Key()) == nil && d.mine(v) {
+			stray = append(stray, v)
+		}
+	}
+	return stray
+}
+
+// lower takes a link down for a change.
+func (d *differ) lower(phase Phase, name string) {
+	if h := d.sim.Link(name); h != nil && h.IsUp() {
+		d.set(phase, netstate.Link{Name: name, Up: new(false)})
+		if d.down != nil {
+			d.down[name] = true
 		}
 	}
 }
@@ -147,15 +257,12 @@ func (d *differ) master(w netstate.Link) {
 		return
 	}
 	if m := d.sim.Link(*w.Master); m != nil && m.Kind == netstate.Bond {
-		d.set(PhaseLink, netstate.Link{Name: w.Name, Up: new(false)})
-	} else if isTap(w) && have.MasterName() != "" {
-		// A guest's tap changes networks while it is down: it is in neither half-way.
-		d.set(PhaseLink, netstate.Link{Name: w.Name, Up: new(false)})
+		d.lower(PhaseLink, w.Name)
 	}
 	d.set(PhaseLink, netstate.Link{Name: w.Name, Master: w.Master, Group: w.Group})
 }
 
-// attributes sets all but whether the link is up. What a bond takes only while it is down is set while it is down.
+// attributes sets all but whether the link is up. What it takes only while it is down is set while it is down.
 func (d *differ) attributes(w netstate.Link) {
 	have := d.sim.Link(w.Name)
 	if have == nil {
@@ -167,14 +274,16 @@ func (d *differ) attributes(w netstate.Link) {
 	if m := d.sim.Link(have.MasterName()); m != nil && m.Kind == netstate.Bond {
 		rest.MAC, rest.MTU = "", 0 // a member has its bond's
 	}
-	left, _ := netstate.Missing(*have, rest)
-	if b := left.Bond; b != nil && have.IsUp() && (b.LACPRate != nil || b.ADSelect != nil) {
-		d.set(PhaseLink, netstate.Link{Name: w.Name, Up: new(false)})
-		d.set(PhaseLink, rest)
-		d.set(PhaseLink, netstate.Link{Name: w.Name, Up: new(true)})
-	} else {
-		d.set(PhaseLink, rest)
+	if w.Bond != nil {
+		bond := applicable(*w.Bond, have.Bond)
+		rest.Bond = &bond
 	}
+	left, _ := netstate.Missing(*have, rest)
+	b := left.Bond
+	if b != nil && (b.LACPRate != nil || b.ADSelect != nil) || left.MAC != "" && have.Kind == "" {
+		d.lower(PhaseLink, w.Name)
+	}
+	d.set(PhaseLink, rest)
 	if w.Port != nil {
 		d.set(PhaseLink, netstate.Link{Name: w.Name, Port: w.Port})
 	}
@@ -182,18 +291,21 @@ func (d *differ) attributes(w netstate.Link) {
 
 // taps puts the guests' taps up, now that everything that guards them stands, and brings the routes through them.
 func (d *differ) taps() {
-	through := map[string][]netstate.Route{}
-	for r := range netstate.Of[netstate.Route](d.want) {
-		if r.Dev != "" {
-			through[r.Dev] = append(through[r.Dev], r)
+	through := map[string][]netstate.Object{}
+	for _, o := range d.wants[netstate.KindRoute] {
+		if dev := netstate.DevOf(o); dev != "" && !d.met(o) {
+			through[dev] = append(through[dev], o)
 		}
 	}
-	for w := range netstate.Of[netstate.Link](d.want) {
-		if !isTap(w) {
+	for _, o := range d.wants[netstate.KindLink] {
+		w, ok := o.(netstate.Link)
+		if !ok || !isTap(w) {
 			continue
 		}
 		if w.Up != nil {
 			d.set(PhaseTap, netstate.Link{Name: w.Name, Up: w.Up})
+		} else if d.down[w.Name] {
+			d.set(PhaseTap, netstate.Link{Name: w.Name, Up: new(true)})
 		}
 		for _, r := range through[w.Name] {
 			d.put(PhaseTap, r)

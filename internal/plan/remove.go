@@ -3,14 +3,15 @@
 package plan
 
 import (
+	"cmp"
 	"slices"
 
 	"weft/internal/netstate"
 	"weft/internal/nft"
 )
 
-// remove takes away what is mine and not wanted: guests' links first, then what leads to them, links from the top down,
-// rulesets last. What hangs on a link that goes as well needs no operation of its own.
+// remove takes away what is mine and not wanted: guests' links first, then the other links from the top down, so that
+// nothing comes in any more when the routes and rules go; rulesets last. What hangs on a link goes with it.
 func (d *differ) remove() {
 	var links []netstate.Link
 	var guard []Change
@@ -32,24 +33,20 @@ func (d *differ) remove() {
 			}
 		}
 	}
-	for _, l := range links {
-		if !l.Made() {
-			d.release(l)
+	for _, tap := range []bool{true, false} {
+		for _, l := range links {
+			if !l.Made() && isTap(l) == tap {
+				d.release(l)
+			}
 		}
-	}
-	goes := map[string]bool{} // links that are deleted, with all that hangs on them
-	for _, l := range links {
-		if l.Made() {
-			goes[l.Name] = true
-		}
-	}
-	for _, kind := range []netstate.Kind{netstate.KindFDB, netstate.KindNeigh, netstate.KindRoute, netstate.KindRule, netstate.KindAddr, netstate.KindBridgeVLAN} {
-		d.removeKind(kind, goes)
 	}
 	for _, l := range topDown(links) {
 		if h := d.sim.Link(l.Name); h != nil && l.Made() {
 			d.emit(PhaseRemove, deleteWords(d.sim, *h), Change{Old: *h})
 		}
+	}
+	for _, kind := range []netstate.Kind{netstate.KindBridgeVLAN, netstate.KindFDB, netstate.KindNeigh, netstate.KindRoute, netstate.KindRule, netstate.KindAddr} {
+		d.removeKind(kind)
 	}
 	if len(guard) > 0 {
 		d.emit(PhaseRemove, "", guard...)
@@ -72,9 +69,9 @@ func (d *differ) release(l netstate.Link) {
 	d.set(PhaseRemove, free)
 }
 
-func (d *differ) removeKind(kind netstate.Kind, goes map[string]bool) {
+func (d *differ) removeKind(kind netstate.Kind) {
 	for _, o := range d.gone {
-		if o.Key().Kind != kind || d.sim.Get(o.Key()) == nil || goes[netstate.DevOf(o)] {
+		if o.Key().Kind != kind || d.sim.Get(o.Key()) == nil {
 			continue
 		}
 		if r, ok := o.(netstate.Rule); ok && r.IsLocal() {
@@ -86,10 +83,22 @@ func (d *differ) removeKind(kind netstate.Kind, goes map[string]bool) {
 	}
 }
 
-// topDown orders links so that what stands on another goes first, and a VRF or bond after its ports.
+// topDown orders links so that what stands on another goes first, and a bridge, a VRF or a bond after its ports.
 func topDown(links []netstate.Link) []netstate.Link {
 	rank := map[string]int{netstate.VLAN: 0, netstate.Bridge: 1, netstate.VRF: 2, netstate.Bond: 3}
+	above := map[string]int{} // how many links a link stands on
+	parent := map[string]string{}
+	for _, l := range links {
+		parent[l.Name] = l.Parent
+	}
+	for _, l := range links {
+		for p := l.Parent; p != "" && above[l.Name] <= len(links); p = parent[p] {
+			above[l.Name]++
+		}
+	}
 	out := slices.Clone(links)
-	slices.SortStableFunc(out, func(a, b netstate.Link) int { return rank[a.Kind] - rank[b.Kind] })
+	slices.SortStableFunc(out, func(a, b netstate.Link) int {
+		return cmp.Or(cmp.Compare(rank[a.Kind], rank[b.Kind]), cmp.Compare(above[b.Name], above[a.Name]))
+	})
 	return out
 }
