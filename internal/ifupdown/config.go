@@ -21,6 +21,7 @@ type Pos struct {
 	Line int    // from 1; the first one of a line that backslashes continue
 }
 
+// String is FILE:LINE.
 func (p Pos) String() string { return fmt.Sprintf("%s:%d", p.File, p.Line) }
 
 // Option is one line of an iface stanza.

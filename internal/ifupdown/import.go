@@ -20,6 +20,7 @@ type Note struct {
 	Remark bool
 }
 
+// String is FILE:LINE: what there is to say: the line.
 func (n Note) String() string {
 	if n.Remark {
 		return fmt.Sprintf("%s: remark: %s: %s", n.Pos, n.Reason, n.Text)
@@ -266,16 +267,6 @@ func (i *iface) last(name string) *entry {
 		}
 	}
 	return e
-}
-
-// words returns the words of all options of this name, and marks them as translated.
-func (i *iface) words(name string) []string {
-	var words []string
-	for _, e := range i.find(name) {
-		e.ok()
-		words = append(words, strings.Fields(e.Value)...)
-	}
-	return words
 }
 
 // account names every line of the input of which nothing became anything.

@@ -240,7 +240,7 @@ func (t *translator) ipAddress(e *entry, args []string, up bool) ([]action, stri
 		return nil, "it names no address or no device"
 	}
 	if broadcast != "" && broadcast != "+" && (!p.Addr().Is4() || broadcast != lastAddr(p).String()) {
-		return nil, "weft gives an address the broadcast address of its prefix"
+		return nil, "the broadcast address is the last one of the prefix"
 	}
 	key := fmt.Sprintf("addr %s %s", p, dev)
 	if !up {

@@ -107,7 +107,7 @@ func (t *translator) addresses(i *iface, s *Iface) {
 		if e.Value == "+" || t.isBroadcast(i, e.Value) {
 			e.ok()
 		} else {
-			e.fail("weft gives an address the broadcast address of its prefix")
+			e.fail("the broadcast address is the last one of the prefix")
 		}
 	}
 	for _, e := range stanzaOptions(i, s, "scope") {
