@@ -113,6 +113,7 @@ func TestNftManyElements(t *testing.T) {
 
 // TestNftDrift changes weft's table by hand in every way that could matter, sees each change, and undoes it.
 func TestNftDrift(t *testing.T) {
+	s := newNftSpace(t)
 	table, element := arpTable(), arpSource("8700993", "62.217.124.49")
 	for _, hand := range []string{
 		"flush chain arp weft output",
@@ -159,25 +160,25 @@ func TestNftDrift(t *testing.T) {
 		"add element arp weft arp_source { * : 1.2.3.4 }",
 	} {
 		t.Run(hand, func(t *testing.T) {
-			s := newNftSpace(t)
+			s.t = t
+			s.apply(nft.Change{Old: table})
 			s.apply(comes(table, element)...)
 			s.nft(hand)
-			have := s.observe()
-			changes := nftDiff(have, table, element)
+			changes := nftDiff(s.observe(), table, element)
 			if len(changes) == 0 {
-				t.Fatalf("not seen:\n%s", strings.Join(nftTexts(have), "\n"))
+				t.Fatalf("not seen:\n%s", strings.Join(nftTexts(s.observe()), "\n"))
 			}
-			s.replay(changes...)
+			s.apply(changes...)
 			s.want(table, element)
-
-			again := newNftSpace(t)
-			again.apply(comes(table, element)...)
-			again.nft(hand)
-			again.apply(changes...)
-			again.want(table, element)
-			if diff := cmp.Diff(table.Ruleset([]nft.Element{element}), again.list(table)); diff != "" {
+			if diff := cmp.Diff(table.Ruleset([]nft.Element{element}), s.list(table)); diff != "" {
 				t.Errorf("nft list (-ours +nft's):\n%s", diff)
 			}
+
+			s.apply(nft.Change{Old: table})
+			s.apply(comes(table, element)...)
+			s.nft(hand)
+			s.replayAtOnce(changes...)
+			s.want(table, element)
 		})
 	}
 }

@@ -111,18 +111,36 @@ func (s nftSpace) apply(changes ...nft.Change) {
 	}
 }
 
-// replay runs the lines that a plan prints for the changes, each by a shell.
-func (s nftSpace) replay(changes ...nft.Change) {
+// script is the lines that a plan prints for the changes.
+func (s nftSpace) script(changes []nft.Change) string {
 	s.t.Helper()
 	commands, err := nft.Transaction(changes)
 	if err != nil {
 		s.t.Fatal(err)
 	}
+	var b strings.Builder
 	for _, c := range commands {
-		if out, err := s.run("", "sh", "-c", c.Line()); err != nil {
-			s.t.Fatalf("%s: %v\n%s", c.Line(), err, out)
-		}
+		fmt.Fprintln(&b, c.Line())
 	}
+	return b.String()
+}
+
+// replay runs the lines by a shell.
+func (s nftSpace) replay(changes ...nft.Change) {
+	s.t.Helper()
+	if out, err := s.run("set -ex\n"+s.script(changes), "sh"); err != nil {
+		s.t.Fatalf("%v\n%s", err, out)
+	}
+}
+
+// replayAtOnce has a shell read the lines, and nft run what it made of them at once: many lines in the time of one.
+func (s nftSpace) replayAtOnce(changes ...nft.Change) {
+	s.t.Helper()
+	out, err := s.run("nft() { printf '%s\\n' \"$*\"; }\n"+s.script(changes), "sh")
+	if err != nil {
+		s.t.Fatalf("%v\n%s", err, out)
+	}
+	s.nft(out)
 }
 
 // want fails unless just these objects stand in the kernel.
@@ -285,7 +303,7 @@ func TestNftExprs(t *testing.T) {
 			}
 			s.apply(nft.Change{Old: table})
 			s.want()
-			s.replay(nft.Change{New: table})
+			s.replayAtOnce(nft.Change{New: table})
 			s.want(table)
 		})
 	}
