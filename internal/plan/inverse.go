@@ -19,19 +19,14 @@ func (p Plan) Inverse(before *netstate.State) (Plan, error) {
 			return Plan{}, err
 		}
 	}
-	want, touched := &netstate.State{}, map[netstate.Key]bool{}
+	want := &netstate.State{}
 	for o := range before.All() {
-		if a := after.Get(o.Key()); a == nil || !a.Meets(o) {
-			want.Put(o)
-			touched[o.Key()] = true
+		if r, ok := o.(netstate.Route); ok && r.Protocol == protoKernel {
+			continue // it comes with its address
 		}
+		want.Put(o)
 	}
-	for _, k := range after.Keys() {
-		if before.Get(k) == nil {
-			touched[k] = true
-		}
-	}
-	return Diff(want, after, func(o netstate.Object) bool { return touched[o.Key()] && o.Owned() })
+	return Diff(want, after, Owned)
 }
 
 // Fingerprint identifies what a plan was made for: all that is wanted, and of what is there all that is weft's or has

@@ -154,19 +154,25 @@ func (d *differ) links() {
 	}
 }
 
-// remake changes what a bond lets change only while it has no members: they leave, and come back with their own turn.
+// remake changes what a bond lets change only while it has no members. They leave and, unless they are not to, come back.
 func (d *differ) remake(w netstate.Link) {
 	have := d.sim.Link(w.Name)
 	if have == nil || !remade(*have, w) {
 		return
 	}
 	d.lower(PhaseLink, w.Name)
-	for _, p := range ports(d.sim, w.Name) {
+	members := ports(d.sim, w.Name)
+	for _, p := range members {
 		d.set(PhaseLink, netstate.Link{Name: p.Name, Master: new("")})
 	}
 	bond := applicable(*w.Bond, have.Bond)
 	bond.Primary = nil
 	d.set(PhaseLink, netstate.Link{Name: w.Name, Bond: &bond})
+	for _, p := range members {
+		if d.want.Get(p.Key()) == nil && !d.mine(p) {
+			d.set(PhaseLink, netstate.Link{Name: p.Name, Master: &w.Name})
+		}
+	}
 }
 
 // moves reports whether a tap changes networks: its master, its group or the VLAN of its port.
