@@ -19,10 +19,7 @@ func BenchmarkPlanConverged(b *testing.B) {
 	needKernel(b)
 	const count = 1000
 	n, _ := open(b, namespace(b, "weft-bench", count), b.TempDir())
-	var err error
-	if n.Spec, err = spec.Parse("node.yaml", []byte(bigFile(count))); err != nil {
-		b.Fatal(err)
-	}
+	n.Spec = parse(b, bigFile(count))
 	for _, c := range bigNICs(count) {
 		if err := n.Store.Put(c); err != nil {
 			b.Fatal(err)

@@ -7,21 +7,22 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"syscall"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
+	"weft/internal/agent"
+	"weft/internal/kernel/kerneltest"
+	"weft/internal/nic"
 	"weft/internal/plan"
 )
 
 // reference runs the demo undisturbed: what is ours after each stage, and how many operations had been done by then.
-func reference(t *testing.T, netns string) (after []string, ops []int) {
+func reference(t *testing.T, n *agent.Node) (after []string, ops []int) {
 	t.Helper()
-	n, host := open(t, netns, t.TempDir())
-	c := &counting{Target: host, failAt: -1}
+	c := &counting{Target: n.Target, failAt: -1}
 	n.Target = c
 	for i, s := range demo {
 		if err := s.run(t.Context(), n); err != nil {
@@ -29,91 +30,134 @@ func reference(t *testing.T, netns string) (after []string, ops []int) {
 		}
 		after, ops = append(after, ours(t, n)), append(ops, c.done)
 	}
-	if ops[len(ops)-1] < 40 {
+	if ops[len(ops)-1] < 80 {
 		t.Fatalf("only %d operations in the demo: this test does not test it", ops[len(ops)-1])
 	}
 	return after, ops
 }
 
-// TestFaultAtEveryOperation lets the kernel refuse everything from one operation of the demo on, then work again: the
-// verb that failed, done again, leads to the same node, and so does the rest of the demo.
-func TestFaultAtEveryOperation(t *testing.T) {
-	needKernel(t)
-	want, ops := reference(t, namespace(t, "weft-ref", 1))
-	for k := range ops[len(ops)-1] {
-		t.Run(fmt.Sprint(k), func(t *testing.T) {
-			n, host := open(t, namespace(t, "weft-fault", 1), t.TempDir())
-			c := &counting{Target: host, failAt: k}
-			n.Target = c
-			for i, s := range demo {
-				err := s.run(t.Context(), n)
-				switch at := k < ops[i] && c.failAt >= 0; {
-				case at && err == nil:
-					t.Fatalf("stage %d: an operation failed and the verb did not", i)
-				case at:
-					c.failAt = -1
-					err = s.run(t.Context(), n)
-				}
-				if err != nil {
-					t.Fatalf("stage %d: %v", i, err)
-				}
-				if diff := cmp.Diff(want[i], ours(t, n)); diff != "" {
-					t.Fatalf("stage %d, undisturbed (-) and after the fault (+):\n%s", i, diff)
-				}
-			}
-		})
+// same fails if a node is not what it was without a disturbance.
+func same(t *testing.T, stage int, want, got string) {
+	t.Helper()
+	if diff := cmp.Diff(strings.Split(want, "\n"), strings.Split(got, "\n")); diff != "" {
+		t.Fatalf("stage %d, undisturbed (-) and after the disturbance (+):\n%s", stage, diff)
 	}
 }
 
-// TestKillBetweenOperations ends the process with SIGKILL after each operation of the demo in turn.
+// TestFaultMatrix lets the kernel's model refuse everything from one operation of the demo on, then work again: the
+// verb that failed, done again, leads to the same node, and so does the rest of the demo. Every operation has its turn.
+func TestFaultMatrix(t *testing.T) {
+	fake := func() *agent.Node {
+		return &agent.Node{Store: nic.Store{Dir: t.TempDir()}, Target: kerneltest.NewFake("eth0", "eth1", "tap0")}
+	}
+	want, ops := reference(t, fake())
+	for k := range ops[len(ops)-1] {
+		t.Run(fmt.Sprint(k), func(t *testing.T) { faultAt(t, fake(), k, want, ops) })
+	}
+}
+
+// faultAt runs the demo with everything from operation k on refused, until the verb was told so.
+func faultAt(t *testing.T, n *agent.Node, k int, want []string, ops []int) {
+	c := &counting{Target: n.Target, failAt: k}
+	n.Target = c
+	for i, s := range demo {
+		err := s.run(t.Context(), n)
+		switch at := k < ops[i] && c.failAt >= 0; {
+		case at && err == nil:
+			t.Fatalf("stage %d: an operation failed and the verb did not", i)
+		case at:
+			c.failAt = -1
+			err = s.run(t.Context(), n)
+		}
+		if err != nil {
+			t.Fatalf("stage %d: %v", i, err)
+		}
+		same(t, i, want[i], ours(t, n))
+	}
+}
+
+// TestFaultAtEveryOperation is the same on a real kernel, in one run: every operation of the demo is refused when it is
+// first tried, and the verb is done again.
+func TestFaultAtEveryOperation(t *testing.T) {
+	needKernel(t)
+	ref, _ := open(t, namespace(t, "weft-ref", 1), t.TempDir())
+	want, ops := reference(t, ref)
+	n, host := open(t, namespace(t, "weft-fault", 1), t.TempDir())
+	c := &counting{Target: host}
+	n.Target = c
+	faults := 0
+	for i, s := range demo {
+		for c.failAt = c.done; ; c.failAt = c.done + 1 { // the next one passes, the one after it does not
+			err := s.run(t.Context(), n)
+			if err == nil {
+				break
+			}
+			if faults++; faults > 3*ops[len(ops)-1] {
+				t.Fatalf("stage %d does not come to its end: %v", i, err)
+			}
+		}
+		same(t, i, want[i], ours(t, n))
+	}
+	if faults < ops[len(ops)-1]-len(demo) {
+		t.Errorf("%d faults for %d operations", faults, ops[len(ops)-1])
+	}
+	t.Logf("%d faults injected into %d operations", faults, ops[len(ops)-1])
+}
+
+// TestKillBetweenOperations ends the process with SIGKILL after each operation of the demo; the next process goes on.
 func TestKillBetweenOperations(t *testing.T) {
 	needKernel(t)
-	want, ops := reference(t, namespace(t, "weft-kref", 1))
-	for k := 1; k <= ops[len(ops)-1]; k++ {
-		t.Run(fmt.Sprint(k), func(t *testing.T) {
-			netns, dir := namespace(t, "weft-kill", 1), t.TempDir()
-			victim := exec.Command(os.Args[0], "-test.run=^TestVictim$", "-test.count=1")
-			victim.Env = append(os.Environ(), "WEFT_VICTIM="+netns+" "+dir+" "+strconv.Itoa(k))
-			out, err := victim.CombinedOutput()
-			status, ok := victim.ProcessState.Sys().(syscall.WaitStatus)
-			if err == nil || !ok || status.Signal() != syscall.SIGKILL {
-				t.Fatalf("the victim was not killed: %v\n%s", err, out)
+	ref, _ := open(t, namespace(t, "weft-kref", 1), t.TempDir())
+	want, ops := reference(t, ref)
+	netns, dir := namespace(t, "weft-kill", 1), t.TempDir()
+	n, _ := open(t, netns, dir)
+	kills := 0
+	for i := range demo {
+		for victim(t, netns, dir, i) {
+			if kills++; kills > 3*ops[len(ops)-1] {
+				t.Fatalf("stage %d does not come to its end", i)
 			}
-			n, _ := open(t, netns, dir)
-			for i, s := range demo {
-				if k > ops[i] {
-					continue // was done before the kill
-				}
-				if err := s.run(t.Context(), n); err != nil {
-					t.Fatalf("stage %d: %v", i, err)
-				}
-				if diff := cmp.Diff(want[i], ours(t, n)); diff != "" {
-					t.Fatalf("stage %d, undisturbed (-) and after the kill (+):\n%s", i, diff)
-				}
-			}
-		})
+		}
+		n.Spec = parse(t, demo[i].file)
+		same(t, i, want[i], ours(t, n))
 	}
+	if kills < ops[len(ops)-1]-len(demo) {
+		t.Errorf("%d kills for %d operations", kills, ops[len(ops)-1])
+	}
+	t.Logf("%d processes killed in %d operations", kills, ops[len(ops)-1])
+}
+
+// victim runs a stage in a process of its own, which is killed after its first operation, and reports whether it was.
+func victim(t *testing.T, netns, dir string, stage int) bool {
+	t.Helper()
+	p := exec.Command(os.Args[0], "-test.run=^TestVictim$", "-test.count=1")
+	p.Env = append(os.Environ(), fmt.Sprintf("WEFT_VICTIM=%s %s %d", netns, dir, stage))
+	out, err := p.CombinedOutput()
+	if err == nil {
+		return false
+	}
+	if status, ok := p.ProcessState.Sys().(syscall.WaitStatus); !ok || status.Signal() != syscall.SIGKILL {
+		t.Fatalf("stage %d: %v\n%s", stage, err, out)
+	}
+	return true
 }
 
 // TestVictim is the process that TestKillBetweenOperations kills.
 func TestVictim(t *testing.T) {
 	var netns, dir string
-	var k int
-	if _, err := fmt.Sscan(os.Getenv("WEFT_VICTIM"), &netns, &dir, &k); err != nil {
+	var stage int
+	if _, err := fmt.Sscan(os.Getenv("WEFT_VICTIM"), &netns, &dir, &stage); err != nil {
 		return // nobody's victim: there is nothing to test here
 	}
 	n, _ := open(t, netns, dir)
 	n.Done = func(plan.Op) {
-		if k--; k == 0 {
-			if err := syscall.Kill(os.Getpid(), syscall.SIGKILL); err != nil {
-				t.Fatal(err)
-			}
+		if err := syscall.Kill(os.Getpid(), syscall.SIGKILL); err != nil {
+			t.Fatal(err)
 		}
+		select {} // until it arrives
 	}
-	for i, s := range demo {
-		if err := s.run(t.Context(), n); err != nil {
-			t.Fatalf("stage %d: %v", i, err)
-		}
+	if err := demo[stage].run(t.Context(), n); err != nil {
+		t.Fatalf("stage %d: %v", stage, err)
 	}
 }
 
@@ -138,9 +182,7 @@ func TestReplay(t *testing.T) {
 		}
 		copyNICs(t, a.Store.Dir, bDir)
 		b.Spec = a.Spec
-		if diff := cmp.Diff(ours(t, a), ours(t, b)); diff != "" {
-			t.Fatalf("stage %d, by weft (-) and by the printed lines (+):\n%s", i, diff)
-		}
+		same(t, i, ours(t, a), ours(t, b))
 	}
 }
 
