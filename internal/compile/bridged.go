@@ -77,6 +77,9 @@ func (b *builder) bridged(name string, n *spec.Network) {
 			MAC: localMAC(b.node.Node, br), MTU: uint32(b.node.NetworkMTU(n)),
 		})
 		b.sysctl(who, "net/ipv6/conf/"+br+"/disable_ipv6", "1")
+		// The host answers on every device for all its addresses: no route leads back through this one, so that a strict
+		// check of the source drops what a guest sends to them.
+		b.sysctl(who, "net/ipv4/conf/"+br+"/rp_filter", "1")
 	}
 	if dev := b.node.UplinkDevice(n); dev != "" {
 		b.uplink(who, name, n, netstate.Link{Master: new(br)})
