@@ -36,7 +36,7 @@ var volatileKeys = []string{
 	"hello_timer", "tcn_timer", "topology_change_timer", "gc_timer", "topology_change", "topology_change_detected",
 	"operstate", "ad_info", "mii_status", "link_failure_count", "ad_aggregator_id", "ad_actor_oper_port_state",
 	"ad_partner_oper_port_state", "ad_actor_oper_port_state_str", "ad_partner_oper_port_state_str", "state",
-	"queue_id", "tentative", "active_slave", "expires", "used", "updated",
+	"queue_id", "tentative", "dadfailed", "active_slave", "cost", "expires", "used", "updated",
 	"message_age_timer", "forward_delay_timer", "hold_timer", "config_pending",
 }
 
@@ -87,9 +87,10 @@ func normalise(text string) (string, error) {
 		}
 		var lines []string
 		for _, o := range objects {
-			if learned(title, o) {
+			if ownWork(title, o) {
 				continue
 			}
+			made(title, o)
 			line, err := json.Marshal(stable(o))
 			if err != nil {
 				return "", fmt.Errorf("reading what %s prints: %w", title, err)
@@ -106,14 +107,37 @@ func normalise(text string) (string, error) {
 	return b.String(), nil
 }
 
-// learned says whether an object is an FDB entry that a bridge learned from a frame.
-func learned(title string, object any) bool {
+// ownWork says whether an object is the kernel's own work that comes and goes by itself: an FDB entry that a bridge
+// learned from a frame or a device keeps for multicast, and the link-local and multicast routes of IPv6.
+func ownWork(title string, object any) bool {
 	entry, ok := object.(map[string]any)
-	if !ok || !strings.HasPrefix(title, "bridge -j fdb") {
+	if !ok {
 		return false
 	}
-	state, _ := entry["state"].(string)
-	return state != "permanent" && state != "static"
+	word := func(key string) string {
+		s, _ := entry[key].(string)
+		return s
+	}
+	switch {
+	case strings.HasPrefix(title, "bridge -j fdb"):
+		return word("state") != "permanent" && word("state") != "static"
+	case strings.Contains(title, " route "):
+		return word("protocol") == "kernel" && (strings.HasPrefix(word("dst"), "fe80:") || strings.HasPrefix(word("dst"), "ff00:"))
+	}
+	return false
+}
+
+// made drops what differs although nobody asked for it: the MAC that the kernel makes up for a VRF (ip -j addr
+// shows it without saying that it is one).
+func made(title string, object any) {
+	entry, ok := object.(map[string]any)
+	if !ok {
+		return
+	}
+	info, _ := entry["linkinfo"].(map[string]any)
+	if strings.HasPrefix(title, "ip -j addr") || info["info_kind"] == "vrf" {
+		delete(entry, "address")
+	}
 }
 
 // stable drops what is volatile from a decoded JSON value.
