@@ -16,7 +16,7 @@ die() {
 
 # QEMU's system emulators are split by the machine they emulate: only the own one is needed.
 case $(uname -m) in
-x86_64) qemu=qemu-system-x86 ;;
+x86_64) qemu="qemu-system-x86" ;;
 aarch64) qemu="qemu-system-arm ipxe-qemu" ;;
 *) qemu= ;;
 esac
@@ -47,8 +47,9 @@ go1.[0-9] | go1.[0-9].* | go1.1[0-9] | go1.1[0-9].* | go1.20 | go1.20.* | "")
 	;;
 esac
 
-command -v dpkg-query >/dev/null 2>&1 && command -v apt-get >/dev/null 2>&1 ||
+if ! command -v dpkg-query >/dev/null 2>&1 || ! command -v apt-get >/dev/null 2>&1; then
 	die "this is not a Debian system; needed, under Debian's names: $want"
+fi
 
 missing=
 for p in $want; do
