@@ -31,11 +31,10 @@ func newHost(t testing.TB, nics ...string) (*kernel.Host, string) {
 	if !strings.Contains(os.Getenv("WEFT_TEST_REQUIRE"), "kernel") {
 		t.Skip("changes network namespaces of a kernel with bonds, VLANs and VRFs: the kernel lane runs it")
 	}
-	ns := fmt.Sprintf("kt-%d-%d", os.Getpid(), namespaces.Add(1))
-	peer := ns + "-peer"
-	for _, n := range []string{ns, peer} {
-		run(t, "ip", "netns", "add", n)
-		t.Cleanup(func() { run(t, "ip", "netns", "del", n) })
+	ns := newNamespace(t)
+	var peer string
+	if len(nics) > 0 {
+		peer = newNamespace(t)
 	}
 	for i, nic := range nics {
 		run(t, "ip", "-n", ns, "link", "add", nic, "address", fmt.Sprintf("02:00:00:00:00:%02x", i+1), "type", "veth", "peer", "name", nic, "netns", peer)
@@ -51,6 +50,25 @@ func newHost(t testing.TB, nics ...string) (*kernel.Host, string) {
 		}
 	})
 	return h, ns
+}
+
+// newNamespace makes a network namespace that lasts as long as the test.
+func newNamespace(t testing.TB) string {
+	t.Helper()
+	ns := fmt.Sprintf("kt-%d-%d", os.Getpid(), namespaces.Add(1))
+	run(t, "ip", "netns", "add", ns)
+	t.Cleanup(func() { run(t, "ip", "netns", "del", ns) })
+	return ns
+}
+
+// batch runs lines of ip in a namespace.
+func batch(t testing.TB, ns, lines string) {
+	t.Helper()
+	cmd := exec.Command("ip", "-n", ns, "-batch", "-")
+	cmd.Stdin = strings.NewReader(lines)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("ip -batch: %v\n%s", err, out)
+	}
 }
 
 // run runs a command and returns what it printed.

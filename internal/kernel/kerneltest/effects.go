@@ -9,7 +9,7 @@ import (
 // These tests do one thing and check two: that what weft relies on came of it, and that package plan foresaw everything
 // that did (see env.effect).
 
-// down changes a link's administrative state.
+// updown changes a link's administrative state.
 func (e *env) updown(name string, up bool) {
 	e.Helper()
 	was := !up
@@ -103,12 +103,16 @@ func testEnslaveBond(e *env) {
 	e.effect(netstate.Link{Name: "bond0", MAC: "02:00:00:00:0b:00"}, netstate.Link{Name: "bond0", MAC: "02:00:00:00:0b:01"})
 	e.has(netstate.Link{Name: "eth1", MAC: "02:00:00:00:0b:01"})
 	e.updown("bond0", false)
+	e.loose["eth1"] = true // a member gets back the MAC and the MTU that it came with
 	e.effect(netstate.Link{Name: "eth1", Master: new("bond0")}, netstate.Link{Name: "eth1", Master: new("")})
 }
 
 func testBondDeleted(e *env) {
 	e.add(netstate.Link{Name: "bond0", Kind: netstate.Bond, Group: &ours, Bond: &netstate.BondAttrs{Mode: new("802.3ad"), MIIMon: new(uint32(100))}})
 	first := e.observe().Link("eth0").MAC
+	for _, l := range []string{"bond0", "eth0", "eth1"} { // whether a MAC was set or made up is not told
+		e.loose[l] = true
+	}
 	e.enslave("eth0", "bond0")
 	e.has(netstate.Link{Name: "bond0", MAC: first}) // a bond without a MAC of its own takes its first member's
 	e.enslave("eth1", "bond0")
