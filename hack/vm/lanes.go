@@ -194,7 +194,7 @@ func buildTests(ctx context.Context, dir string, l lane, o options) (manifest, e
 	const format = "{{if or .TestGoFiles .XTestGoFiles}}{{.ImportPath}}\t{{.Dir}}{{end}}"
 	m := manifest{
 		Args: []string{"-test.v=test2json", "-test.count=1", "-test.paniconexit0", "-test.timeout=" + o.timeout.String()},
-		Env:  []string{requireEnv + "=kernel"},
+		Env:  []string{requireEnv + "=kernel", "WEFT_LAB_CACHE=" + vm.CacheDir()},
 	}
 	if o.run != "" {
 		m.Args = append(m.Args, "-test.run="+o.run)
