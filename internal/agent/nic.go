@@ -18,7 +18,7 @@ import (
 // Plug plugs a NIC in, or moves one that is plugged in (the same ID) to what c says now. Only what this NIC needs is
 // changed: edits of the node file that nobody applied yet stay unapplied. If it fails, the node is as it was before.
 func (n *Node) Plug(ctx context.Context, c spec.NIC) error {
-	return n.change(ctx, func(nics []spec.NIC, have *netstate.State) ([]spec.NIC, error) {
+	return n.change(ctx, c.ID, func(nics []spec.NIC, have *netstate.State) ([]spec.NIC, error) {
 		l := have.Link(c.Name)
 		if l == nil {
 			return nil, fmt.Errorf("%s: no such device; a NIC is plugged in by its tap, which must exist", c.Name)
@@ -39,14 +39,16 @@ func (n *Node) Plug(ctx context.Context, c spec.NIC) error {
 
 // Unplug takes the NIC with this ID out. Its tap, if it is still there, is left without a network and down.
 func (n *Node) Unplug(ctx context.Context, id string) error {
-	return n.change(ctx, func(nics []spec.NIC, _ *netstate.State) ([]spec.NIC, error) {
+	return n.change(ctx, id, func(nics []spec.NIC, _ *netstate.State) ([]spec.NIC, error) {
 		return slices.DeleteFunc(slices.Clone(nics), func(o spec.NIC) bool { return o.ID == id }), nil
 	})
 }
 
-// change moves from the NICs that there are to those that edit returns. The intents are written first: whatever dies
-// half-way is finished by the next apply.
-func (n *Node) change(ctx context.Context, edit func([]spec.NIC, *netstate.State) ([]spec.NIC, error)) error {
+// change moves from the NICs that there are to those that edit returns, and sees to it that the NIC with this ID is in
+// the kernel what it is in its intent, whatever an earlier try left behind. A NIC that comes has its intent written
+// before the kernel is touched, one that goes has it deleted after: whatever dies half-way is finished, or undone, by
+// the same verb or the next apply.
+func (n *Node) change(ctx context.Context, id string, edit func([]spec.NIC, *netstate.State) ([]spec.NIC, error)) error {
 	unlock, err := n.Store.Lock(ctx)
 	if err != nil {
 		return err
@@ -67,29 +69,30 @@ func (n *Node) change(ctx context.Context, edit func([]spec.NIC, *netstate.State
 	if err := spec.CheckNICs(n.Spec, after); err != nil {
 		return err
 	}
-	scope, err := n.delta(before, after)
+	scope, err := n.delta(id, before, after)
 	if err != nil {
 		return err
 	}
 	if err := scope.check(have); err != nil {
 		return err
 	}
-	if err := n.store(before, after); err != nil {
+	dead := func(c spec.NIC) bool { return !there(have, c) }
+	if err := errors.Join(n.forget(before, after, dead), n.write(before, after)); err != nil {
 		return err
 	}
 	if err := n.converge(ctx, func() (plan.Plan, error) { return scope.plan(ctx, n.Target) }); err != nil {
-		return n.back(ctx, before, after, err)
+		return n.back(ctx, id, before, after, err)
 	}
-	return nil
+	return n.forget(before, after, func(spec.NIC) bool { return true })
 }
 
 // back undoes a change that failed with err, and returns err with whatever went wrong on the way back.
-func (n *Node) back(ctx context.Context, before, after []spec.NIC, err error) error {
+func (n *Node) back(ctx context.Context, id string, before, after []spec.NIC, err error) error {
 	ctx = context.WithoutCancel(ctx) // also after an interrupt
-	undo := n.store(after, before)
+	undo := errors.Join(n.write(after, before), n.forget(after, before, func(spec.NIC) bool { return true }))
 	if undo == nil {
 		var scope *delta
-		if scope, undo = n.delta(after, before); undo == nil {
+		if scope, undo = n.delta(id, after, before); undo == nil {
 			undo = n.converge(ctx, func() (plan.Plan, error) { return scope.plan(ctx, n.Target) })
 		}
 	}
@@ -99,8 +102,8 @@ func (n *Node) back(ctx context.Context, before, after []spec.NIC, err error) er
 	return err
 }
 
-// store writes the intents of to that differ from those of from, and deletes those that are gone.
-func (n *Node) store(from, to []spec.NIC) error {
+// write writes the intents of to that are not in from, or differ there.
+func (n *Node) write(from, to []spec.NIC) error {
 	for _, c := range to {
 		if !slices.ContainsFunc(from, func(o spec.NIC) bool { return equalNIC(o, c) }) {
 			if err := n.Store.Put(c); err != nil {
@@ -108,8 +111,13 @@ func (n *Node) store(from, to []spec.NIC) error {
 			}
 		}
 	}
+	return nil
+}
+
+// forget deletes the intents of from that are not in to, as far as which says.
+func (n *Node) forget(from, to []spec.NIC, which func(spec.NIC) bool) error {
 	for _, c := range from {
-		if !slices.ContainsFunc(to, func(o spec.NIC) bool { return o.ID == c.ID }) {
+		if which(c) && !slices.ContainsFunc(to, func(o spec.NIC) bool { return o.ID == c.ID }) {
 			if err := n.Store.Delete(c.ID); err != nil {
 				return err
 			}
@@ -129,26 +137,29 @@ type delta struct {
 	keys map[netstate.Key]bool // of these, and of those that are not wanted any more
 }
 
-// delta compiles the node with the one and the other NICs and keeps what differs.
-func (n *Node) delta(before, after []spec.NIC) (*delta, error) {
-	a, err := compile.Compile(n.Spec, before)
-	if err != nil {
-		return nil, err
-	}
-	b, err := compile.Compile(n.Spec, after)
-	if err != nil {
-		return nil, err
+// delta compiles the node without the NIC of this ID, with the NICs before, and with those after, and keeps what the
+// last has that one of the others has not.
+func (n *Node) delta(id string, before, after []spec.NIC) (*delta, error) {
+	without := slices.DeleteFunc(slices.Clone(after), func(o spec.NIC) bool { return o.ID == id })
+	var states [3]*netstate.State
+	for i, nics := range [][]spec.NIC{without, before, after} {
+		s, err := compile.Compile(n.Spec, nics)
+		if err != nil {
+			return nil, err
+		}
+		states[i] = s
 	}
 	d := &delta{want: &netstate.State{}, keys: map[netstate.Key]bool{}}
-	for o := range b.All() {
-		old := a.Get(o.Key())
-		if old == nil || !old.Meets(o) || !o.Meets(old) {
-			d.want.Put(o)
-			d.keys[o.Key()] = true
+	for o := range states[2].All() {
+		for _, other := range states[:2] {
+			if old := other.Get(o.Key()); old == nil || !old.Meets(o) || !o.Meets(old) {
+				d.want.Put(o)
+				d.keys[o.Key()] = true
+			}
 		}
 	}
-	for _, k := range a.Keys() {
-		if b.Get(k) == nil {
+	for _, k := range states[1].Keys() {
+		if states[2].Get(k) == nil {
 			d.keys[k] = true
 		}
 	}
