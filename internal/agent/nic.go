@@ -29,6 +29,7 @@ func (n *Node) Plug(ctx context.Context, c spec.NIC) error {
 		if l.Status != nil {
 			c.IfIndex = l.Status.Index
 		}
+		c.Was = nil
 		rest := slices.DeleteFunc(slices.Clone(nics), func(o spec.NIC) bool {
 			// the intent of an earlier tap of this name is a dead VM's
 			return o.ID == c.ID || o.Name == c.Name && !there(have, o)
@@ -54,10 +55,11 @@ func (n *Node) change(ctx context.Context, id string, edit func([]spec.NIC, *net
 		return err
 	}
 	defer unlock()
-	before, err := n.Store.List()
+	stored, err := n.Store.List()
 	if err != nil {
 		return err
 	}
+	before := unfinished(stored, id)
 	have, err := n.Target.Observe(ctx, nil)
 	if err != nil {
 		return fmt.Errorf("observe: %w", err)
@@ -77,19 +79,43 @@ func (n *Node) change(ctx context.Context, id string, edit func([]spec.NIC, *net
 		return err
 	}
 	dead := func(c spec.NIC) bool { return !there(have, c) }
-	if err := errors.Join(n.forget(before, after, dead), n.write(before, after)); err != nil {
+	if err := errors.Join(n.forget(before, after, dead), n.write(stored, moving(before, after))); err != nil {
 		return err
 	}
 	if err := n.converge(ctx, func() (plan.Plan, error) { return scope.plan(ctx, n.Target) }); err != nil {
 		return n.back(ctx, id, before, after, err)
 	}
-	return n.forget(before, after, func(spec.NIC) bool { return true })
+	return errors.Join(n.write(moving(before, after), after), n.forget(before, after, func(spec.NIC) bool { return true }))
+}
+
+// unfinished returns the NICs with the one of this ID as it was before a move that did not come to its end.
+func unfinished(nics []spec.NIC, id string) []spec.NIC {
+	nics = slices.Clone(nics)
+	for i, c := range nics {
+		if c.ID == id && c.Was != nil {
+			nics[i] = *c.Was
+		}
+	}
+	return nics
+}
+
+// moving returns the NICs of after; those that differ from before remember what they were.
+func moving(before, after []spec.NIC) []spec.NIC {
+	after = slices.Clone(after)
+	for i, c := range after {
+		for _, o := range before {
+			if o.ID == c.ID && !equalNIC(o, c) {
+				after[i].Was = &o
+			}
+		}
+	}
+	return after
 }
 
 // back undoes a change that failed with err, and returns err with whatever went wrong on the way back.
 func (n *Node) back(ctx context.Context, id string, before, after []spec.NIC, err error) error {
 	ctx = context.WithoutCancel(ctx) // also after an interrupt
-	undo := errors.Join(n.write(after, before), n.forget(after, before, func(spec.NIC) bool { return true }))
+	undo := errors.Join(n.write(moving(before, after), before), n.forget(after, before, func(spec.NIC) bool { return true }))
 	if undo == nil {
 		var scope *delta
 		if scope, undo = n.delta(id, after, before); undo == nil {
@@ -128,7 +154,7 @@ func (n *Node) forget(from, to []spec.NIC, which func(spec.NIC) bool) error {
 
 func equalNIC(a, b spec.NIC) bool {
 	return a.ID == b.ID && a.Name == b.Name && a.IfIndex == b.IfIndex && a.MAC == b.MAC && a.Network == b.Network &&
-		slices.Equal(a.Addresses, b.Addresses)
+		slices.Equal(a.Addresses, b.Addresses) && (a.Was == nil) == (b.Was == nil)
 }
 
 // delta is the part of a node that a change of its NICs touches.

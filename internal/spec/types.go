@@ -156,4 +156,5 @@ type NIC struct {
 	MAC       string       `json:"mac"`               // the guest's
 	Network   string       `json:"network"`
 	Addresses []netip.Addr `json:"addresses,omitempty"` // the guest's
+	Was       *NIC         `json:"was,omitempty"`       // what it was before a move that has not come to its end
 }
