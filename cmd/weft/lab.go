@@ -56,6 +56,7 @@ func newLabRunCommand(o *labOptions) *cobra.Command {
 	return &cobra.Command{
 		Use:   "run [FILE|FOLDER]...",
 		Short: "Run scenarios (txtar files), each in a fresh lab; default: the folder lab",
+		Long:  "Run scenarios, each in a fresh lab. After each one every node must have nothing left to change.\n\n" + lab.ScenarioHelp,
 		RunE: func(c *cobra.Command, args []string) error {
 			if len(args) == 0 {
 				args = []string{"lab"}

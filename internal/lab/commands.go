@@ -23,20 +23,27 @@ const commandTime = 2 * time.Minute
 // retryPause is how long within lets the world turn between two tries.
 const retryPause = 200 * time.Millisecond
 
-// commands are what scenarios have beside testscript's own. Those that run a program and leave its
-// output for stdout, stderr and cp may stand behind within and exits:
-//
-//	in MACHINE CMD...              runs a program on a machine
-//	weft NODE ARGS...              runs weft on a node, with NODE.yaml of the scenario
-//	console GUEST REGEXP           matches what a QEMU guest has said on its serial console
-//	within DURATION [!] COMMAND... repeats until it succeeds (or, with !, fails)
-//	exits CODE COMMAND...          its exit code must be this one
-//	guest NAME on NODE tap TAP mac MAC
-//	vmguest NAME on NODE tap TAP mac MAC [ip PREFIX] [via GATEWAY] [ping ADDRESS] ...
-//	poweroff GUEST                 ends a guest; its tap goes with it
-//	capture MACHINE DEV FILE [FILTER...]
-//	uncapture FILE                 ends the capture; FILE has one line per packet
-//	snapshot MACHINE FILE          writes the machine's network, without what is volatile
+// ScenarioHelp says which commands scenarios have beside testscript's own (exec, stdout, stderr, cmp, grep, cp, env).
+const ScenarioHelp = `A scenario is a txtar file: a script of commands, one a line, and the files that it needs, such as hv1.yaml.
+"!" before a command means that it must fail.
+
+  in MACHINE CMD...                runs a program on a machine: inet, rt, sw, hv1, hv2 or a guest
+  weft NODE ARGS...                runs weft on a node, with NODE.yaml of the scenario
+  guest NAME on NODE tap TAP mac MAC
+                                   a guest: a namespace behind a tap of the node
+  vmguest NAME on NODE tap TAP mac MAC [ip PREFIX] [via GATEWAY] [ping ADDRESS] ...
+                                   a guest: QEMU on a real tap; ip, via and ping may come again
+  console GUEST REGEXP             matches what a QEMU guest has said on its serial console
+  poweroff GUEST                   ends a guest; its tap goes with it
+  within DURATION [!] COMMAND...   repeats in, weft or console until it succeeds (or, with !, fails)
+  exits CODE COMMAND...            in, weft or console must end with this exit code
+  capture MACHINE DEV FILE [FILTER...]
+                                   writes what passes an interface to a file, one line per packet
+  uncapture FILE                   ends a capture
+  snapshot MACHINE FILE            writes a machine's network to a file, without what is volatile
+`
+
+// commands are those of ScenarioHelp.
 func (l *Lab) commands(ctx context.Context) map[string]func(*testscript.TestScript, bool, []string) {
 	type command = func(*testscript.TestScript, bool, []string)
 	// plain is a command that either works or ends the scenario.

@@ -29,4 +29,10 @@ for ip in $ping_list; do
 	echo "guest: ping $ip ok"
 done
 echo "guest: done"
-while :; do sleep 3600; done
+# From here on it only watches its link, as its host changes networks below it.
+was=$(cat /sys/class/net/eth0/carrier_changes)
+while sleep 1; do
+	now=$(cat /sys/class/net/eth0/carrier_changes)
+	[ "$now" = "$was" ] || echo "guest: carrier changed"
+	was=$now
+done
