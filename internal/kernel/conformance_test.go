@@ -31,14 +31,18 @@ func newHost(t testing.TB, nics ...string) (*kernel.Host, string) {
 	if !strings.Contains(os.Getenv("WEFT_TEST_REQUIRE"), "kernel") {
 		t.Skip("changes network namespaces of a kernel with bonds, VLANs and VRFs: the kernel lane runs it")
 	}
-	ns := newNamespace(t)
-	var peer string
-	if len(nics) > 0 {
-		peer = newNamespace(t)
-	}
+	ns := fmt.Sprintf("kt-%d-%d", os.Getpid(), namespaces.Add(1))
+	peer := ns + "-peer"
+	batch(t, "", "netns add "+ns+"\nnetns add "+peer+"\n")
+	t.Cleanup(func() { batch(t, "", "netns del "+ns+"\nnetns del "+peer+"\n") })
+	var cables, ends strings.Builder
 	for i, nic := range nics {
-		run(t, "ip", "-n", ns, "link", "add", nic, "address", fmt.Sprintf("02:00:00:00:00:%02x", i+1), "type", "veth", "peer", "name", nic, "netns", peer)
-		run(t, "ip", "-n", peer, "link", "set", nic, "up")
+		fmt.Fprintf(&cables, "link add %s address 02:00:00:00:00:%02x type veth peer name %s netns %s\n", nic, i+1, nic, peer)
+		fmt.Fprintf(&ends, "link set %s up\n", nic)
+	}
+	if len(nics) > 0 {
+		batch(t, ns, cables.String())
+		batch(t, peer, ends.String())
 	}
 	h, err := kernel.Open("/run/netns/" + ns)
 	if err != nil {
@@ -52,22 +56,17 @@ func newHost(t testing.TB, nics ...string) (*kernel.Host, string) {
 	return h, ns
 }
 
-// newNamespace makes a network namespace that lasts as long as the test.
-func newNamespace(t testing.TB) string {
-	t.Helper()
-	ns := fmt.Sprintf("kt-%d-%d", os.Getpid(), namespaces.Add(1))
-	run(t, "ip", "netns", "add", ns)
-	t.Cleanup(func() { run(t, "ip", "netns", "del", ns) })
-	return ns
-}
-
-// batch runs lines of ip in a namespace.
+// batch runs lines of ip in a namespace, "" for the test's own.
 func batch(t testing.TB, ns, lines string) {
 	t.Helper()
-	cmd := exec.Command("ip", "-n", ns, "-batch", "-")
+	args := []string{"-batch", "-"}
+	if ns != "" {
+		args = append([]string{"-n", ns}, args...)
+	}
+	cmd := exec.Command("ip", args...)
 	cmd.Stdin = strings.NewReader(lines)
 	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("ip -batch: %v\n%s", err, out)
+		t.Fatalf("ip -batch: %v\n%s\n%s", err, out, lines)
 	}
 }
 

@@ -167,19 +167,23 @@ func TestOverflow(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ip("-n", ns, "link", "set", "lo", "up") // an alias of a link that is down makes no event
+	ip("-n", ns, "link", "set", "lo", "up")    // an alias of a link that is down makes no event
 	if err := c.SetReadBuffer(1); err != nil { // the kernel makes it its least
 		t.Fatal(err)
 	}
-	for i := range 50 { // nobody reads
-		ip("-n", ns, "link", "set", "lo", "alias", strconv.Itoa(i))
+	flood := func() {
+		t.Helper()
+		for i := range 50 {
+			if err := h.setLink(netstate.Link{Name: "lo", Alias: new(strconv.Itoa(i))}); err != nil {
+				t.Fatal(err)
+			}
+		}
 	}
+	flood() // and nobody reads
 	if _, err := c.Receive(); !errors.Is(err, unix.ENOBUFS) {
 		t.Fatalf("the buffer did not overflow: %v", err)
 	}
-	for i := range 50 {
-		ip("-n", ns, "link", "set", "lo", "alias", strconv.Itoa(i))
-	}
+	flood()
 	changed, ended := make(chan struct{}, 1), make(chan struct{})
 	go func() { receive(c, unix.NETLINK_ROUTE, changed); close(ended) }()
 	<-changed
