@@ -4,7 +4,6 @@ package plan
 
 import (
 	"errors"
-	"fmt"
 
 	"weft/internal/netstate"
 	"weft/internal/nft"
@@ -28,7 +27,7 @@ func Diff(want, have *netstate.State, mine Scope) (Plan, error) {
 		return Plan{}, nil
 	}
 	d.sim = have.Clone()
-	for _, phase := range []func(){d.guard, d.sysctls, d.create, d.links, d.addrs, d.rules, d.routes, d.neighs, d.taps, d.remove} {
+	for _, phase := range []func(){d.guard, d.sysctls, d.rules, d.create, d.links, d.addrs, d.routes, d.neighs, d.taps, d.remove} {
 		phase()
 	}
 	if err := errors.Join(d.errs...); err != nil {
@@ -112,10 +111,11 @@ func (d *differ) put(phase Phase, w netstate.Object) {
 		return
 	}
 	h := d.sim.Get(w.Key())
-	d.emit(phase, disruption(d.sim, h, w), Change{Old: h, New: w})
+	d.emit(phase, disruption(h, w), Change{Old: h, New: w})
 }
 
-// guard brings the nftables tables and elements, in one transaction.
+// guard brings the nftables tables and elements, in one transaction, and the routes that lead nowhere: a table that they
+// close leaks nothing once a link comes that looks things up in it.
 func (d *differ) guard() {
 	var changes []Change
 	lost := map[string]bool{} // sets that a changed table makes anew
@@ -144,6 +144,11 @@ func (d *differ) guard() {
 	if len(changes) > 0 {
 		d.emit(PhaseGuard, "", changes...)
 	}
+	for _, o := range d.wants[netstate.KindRoute] {
+		if r, ok := o.(netstate.Route); ok && r.Dev == "" && len(r.NextHops) == 0 {
+			d.put(PhaseGuard, r)
+		}
+	}
 }
 
 // sysctls sets the global ones; those of a link wait for the link. One can spread to others, hence the second look.
@@ -168,7 +173,7 @@ func (d *differ) addrs() {
 	}
 	drop := func(a netstate.Addr) {
 		if d.sim.Get(a.Key()) != nil {
-			d.emit(PhaseAddr, fmt.Sprintf("%s loses %s", a.Dev, a.Prefix), Change{Old: a})
+			d.emit(PhaseAddr, gone(a), Change{Old: a})
 		}
 	}
 	for _, o := range d.wants[netstate.KindAddr] {
@@ -192,7 +197,7 @@ func (d *differ) addrs() {
 	}
 }
 
-// rules brings the others before it moves that of the local table.
+// rules brings the others before it moves that of the local table, and all before the links whose packets they judge.
 func (d *differ) rules() {
 	for _, local := range []bool{false, true} {
 		for _, o := range d.wants[netstate.KindRule] {
@@ -203,10 +208,10 @@ func (d *differ) rules() {
 	}
 }
 
-// routes brings those that lead nowhere first (a table fails closed), then those to what is on the link, then those that
-// need a gateway. Those through a tap come with the tap, because the kernel takes none through a link that is down.
+// routes brings those to what is on the link before those that need a gateway. Those through a tap come with the tap,
+// because the kernel takes none through a link that is down.
 func (d *differ) routes() {
-	var order [3][]netstate.Object
+	var via []netstate.Object
 	for _, o := range d.wants[netstate.KindRoute] {
 		r, ok := o.(netstate.Route)
 		if !ok || d.met(o) {
@@ -215,18 +220,14 @@ func (d *differ) routes() {
 		if l := d.want.Link(r.Dev); l != nil && isTap(*l) {
 			continue
 		}
-		rank := 1
-		if r.Dev == "" && len(r.NextHops) == 0 {
-			rank = 0
-		} else if r.Via.IsValid() || len(r.NextHops) > 0 {
-			rank = 2
+		if r.Via.IsValid() || len(r.NextHops) > 0 {
+			via = append(via, o)
+			continue
 		}
-		order[rank] = append(order[rank], o)
+		d.put(PhaseRoute, o)
 	}
-	for _, list := range order {
-		for _, o := range list {
-			d.put(PhaseRoute, o)
-		}
+	for _, o := range via {
+		d.put(PhaseRoute, o)
 	}
 }
 

@@ -5,7 +5,9 @@ package plan
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"path"
 
 	"weft/internal/netstate"
 	"weft/internal/nft"
@@ -61,7 +63,8 @@ func (p Plan) MarshalJSON() ([]byte, error) {
 	return json.Marshal(s)
 }
 
-// UnmarshalJSON decodes a plan, strictly: what it does not understand it refuses.
+// UnmarshalJSON decodes a plan, strictly: it refuses what it does not understand, what no Diff makes, and what could not
+// be printed as lines for a shell.
 func (p *Plan) UnmarshalJSON(data []byte) error {
 	var s savedPlan
 	if err := strict(data, &s); err != nil {
@@ -72,16 +75,9 @@ func (p *Plan) UnmarshalJSON(data []byte) error {
 	}
 	out := Plan{Fingerprint: s.Fingerprint}
 	for i, so := range s.Ops {
-		op := Op{Phase: so.Phase, Disrupts: so.Disrupts}
-		if op.Phase < PhaseGuard || op.Phase > PhaseRemove || len(so.Changes) == 0 {
-			return fmt.Errorf("decode plan: operation %d: phase %d with %d changes", i, op.Phase, len(so.Changes))
-		}
-		for _, sc := range so.Changes {
-			c, err := sc.decode()
-			if err != nil {
-				return fmt.Errorf("decode plan: operation %d: %w", i, err)
-			}
-			op.Changes = append(op.Changes, c)
+		op, err := so.decode()
+		if err != nil {
+			return fmt.Errorf("decode plan: operation %d: %w", i+1, err)
 		}
 		out.Ops = append(out.Ops, op)
 	}
@@ -89,28 +85,94 @@ func (p *Plan) UnmarshalJSON(data []byte) error {
 	return nil
 }
 
+func (s savedOp) decode() (Op, error) {
+	op := Op{Phase: s.Phase, Disrupts: s.Disrupts}
+	if op.Phase == 0 || len(s.Changes) == 0 {
+		return Op{}, fmt.Errorf("phase %q with %d changes", op.Phase, len(s.Changes))
+	}
+	rules := 0
+	for _, sc := range s.Changes {
+		c, err := sc.decode()
+		if err != nil {
+			return Op{}, err
+		}
+		if k := c.Key().Kind; k == netstate.KindTable || k == netstate.KindElement {
+			rules++
+		}
+		op.Changes = append(op.Changes, c)
+	}
+	if n := len(op.Changes); n > 1 && rules < n {
+		return Op{}, fmt.Errorf("%d changes at once, %d of them of nftables: only those can be one step", n, rules)
+	}
+	lines, err := op.lines()
+	if err != nil {
+		return Op{}, err
+	}
+	for _, l := range lines {
+		if !spellable(l) {
+			return Op{}, fmt.Errorf("%q cannot be a line for a shell", l)
+		}
+	}
+	return op, nil
+}
+
 func (s savedChange) decode() (c Change, err error) {
 	decode, ok := decoders[s.Kind]
 	if !ok {
 		return c, fmt.Errorf("unknown kind %q", s.Kind)
 	}
-	if len(s.Old) == 0 && len(s.New) == 0 {
+	for _, half := range []struct {
+		data json.RawMessage
+		at   *netstate.Object
+	}{{s.Old, &c.Old}, {s.New, &c.New}} {
+		if len(half.data) == 0 {
+			continue
+		}
+		o, err := decode(half.data)
+		if err != nil {
+			return c, fmt.Errorf("%s: %w", s.Kind, err)
+		}
+		if err := whole(o); err != nil {
+			return c, fmt.Errorf("%s %s: %w", s.Kind, half.data, err)
+		}
+		*half.at = o
+	}
+	switch {
+	case c.Old == nil && c.New == nil:
 		return c, fmt.Errorf("a %s with neither old nor new", s.Kind)
-	}
-	if len(s.Old) > 0 {
-		if c.Old, err = decode(s.Old); err != nil {
-			return c, err
-		}
-	}
-	if len(s.New) > 0 {
-		if c.New, err = decode(s.New); err != nil {
-			return c, err
-		}
-	}
-	if c.Old != nil && c.New != nil && c.Old.Key() != c.New.Key() {
+	case c.Old != nil && c.New != nil && c.Old.Key() != c.New.Key():
 		return c, fmt.Errorf("%s cannot become %s", c.Old.Key(), c.New.Key())
 	}
 	return c, nil
+}
+
+// whole checks that an object has what identifies it.
+func whole(o netstate.Object) error {
+	ok := true
+	switch o := o.(type) {
+	case netstate.Link:
+		ok = o.Name != "" && len(o.Name) < 16
+	case netstate.BridgeVLAN:
+		ok = o.Dev != "" && o.VID > 0 && o.VID < 4095
+	case netstate.Addr:
+		ok = o.Dev != "" && o.Prefix.IsValid()
+	case netstate.Rule:
+		ok = o.Family == 4 || o.Family == 6
+	case netstate.Route:
+		ok = o.Dst.IsValid() && o.Table > 0
+	case netstate.Neigh:
+		ok = o.Dev != "" && o.IP.IsValid() && o.Proxy == (o.MAC == "")
+	case netstate.FDB:
+		ok = o.Dev != "" && o.MAC != ""
+	case netstate.Sysctl:
+		ok = o.Path != "" && path.Clean("/"+o.Path) == "/"+o.Path
+	case nft.Table:
+		return o.Check()
+	}
+	if !ok {
+		return errors.New("it is incomplete or out of range")
+	}
+	return nil
 }
 
 var decoders = map[string]func(json.RawMessage) (netstate.Object, error){
@@ -130,5 +192,8 @@ func object[T netstate.Object](data json.RawMessage) (netstate.Object, error) {
 func strict(data []byte, into any) error {
 	d := json.NewDecoder(bytes.NewReader(data))
 	d.DisallowUnknownFields()
+	if bytes.Equal(bytes.TrimSpace(data), []byte("null")) {
+		return errors.New("null")
+	}
 	return d.Decode(into)
 }

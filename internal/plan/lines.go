@@ -5,14 +5,30 @@ package plan
 import (
 	"fmt"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"weft/internal/netstate"
 	"weft/internal/nft"
 )
 
 // Lines spells the operation as lines for a shell that do the same with ip, bridge, sysctl and nft. It is one line, but
-// two where the local rule moves, and one a command where an nftables transaction is spelled out.
+// two where the local rule moves, and one a command where an nftables transaction is spelled out. What cannot be spelled
+// for a shell is a comment.
 func (op Op) Lines() []string {
+	lines, err := op.lines()
+	if err != nil {
+		lines = append(lines, comment(err.Error()))
+	}
+	for i, l := range lines {
+		if !spellable(l) {
+			lines[i] = comment("cannot be spelled: " + l)
+		}
+	}
+	return lines
+}
+
+func (op Op) lines() ([]string, error) {
 	var lines []string
 	var ruleset []nft.Change
 	for _, c := range op.Changes {
@@ -23,16 +39,47 @@ func (op Op) Lines() []string {
 		lines = append(lines, c.lines()...)
 	}
 	if len(ruleset) == 0 {
-		return lines
+		return lines, nil
 	}
 	commands, err := nft.Transaction(ruleset)
 	if err != nil {
-		return append(lines, "# "+strings.ReplaceAll(err.Error(), "\n", "; "))
+		return lines, err
 	}
 	for _, c := range commands {
 		lines = append(lines, c.Line())
 	}
-	return lines
+	return lines, nil
+}
+
+// comment makes one line of words that a shell passes over.
+func comment(s string) string {
+	return "# " + strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) {
+			return ' '
+		}
+		return r
+	}, s)
+}
+
+// spellable reports whether a shell takes a line for plain words: nothing with a meaning to it stands outside of single
+// quotes. Names of interfaces may hold anything.
+func spellable(line string) bool {
+	quoted := false
+	for i, r := range line {
+		switch {
+		case r == utf8.RuneError || unicode.IsControl(r):
+			return false
+		case r == '\'' && (quoted || !strings.HasSuffix(line[:i], `\`)):
+			quoted = !quoted
+		case quoted || r == '\'' || r == ' ' || unicode.IsLetter(r) || unicode.IsDigit(r) || strings.ContainsRune("._:/@=,+%-", r):
+		case r == '\\' && strings.HasPrefix(line[i+1:], "'"):
+		case r == '#' && i == 0:
+			return true // a comment
+		default:
+			return false
+		}
+	}
+	return !quoted
 }
 
 func (c Change) lines() []string {

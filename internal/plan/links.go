@@ -111,7 +111,8 @@ func (d *differ) ordered() []netstate.Link {
 	return out
 }
 
-// links sets what the wanted links should have, below before above, and everything that hangs on a link before it goes up.
+// links sets what the wanted links should have, below before above, then puts them up: a link that goes up takes the VLAN
+// devices on it along, so those have to be where they belong by then.
 func (d *differ) links() {
 	d.down = map[string]bool{}
 	sysctls, vlans := map[string][]netstate.Object{}, map[string][]netstate.Object{}
@@ -128,22 +129,9 @@ func (d *differ) links() {
 		d.remake(w)
 	}
 	for _, w := range order {
-		if isTap(w) && d.moves(w, vlans[w.Name]) {
-			d.lower(PhaseLink, w.Name) // in neither network half-way, and in none whose guard it is not in
-		}
-		for _, s := range sysctls[w.Name] {
-			d.put(PhaseLink, s)
-		}
+		d.prepare(w, sysctls[w.Name], vlans[w.Name])
 		delete(sysctls, w.Name)
-		d.master(w)
-		d.attributes(w)
-		d.vlans(w, vlans[w.Name])
 		delete(vlans, w.Name)
-		if up := w.Up; up != nil && !isTap(w) {
-			d.set(PhaseLink, netstate.Link{Name: w.Name, Up: up})
-		} else if d.down[w.Name] && up == nil && !isTap(w) {
-			d.set(PhaseLink, netstate.Link{Name: w.Name, Up: new(true)})
-		}
 	}
 	for _, rest := range []map[string][]netstate.Object{sysctls, vlans} { // of links that the file does not name
 		for _, dev := range sortedKeys(rest) {
@@ -151,6 +139,40 @@ func (d *differ) links() {
 				d.put(PhaseLink, o)
 			}
 		}
+	}
+	for _, w := range order {
+		if w.Up != nil && !isTap(w) {
+			d.set(PhaseLink, netstate.Link{Name: w.Name, Up: w.Up})
+		} else if w.Up == nil && d.down[w.Name] && !isTap(w) {
+			d.set(PhaseLink, netstate.Link{Name: w.Name, Up: new(true)})
+		}
+	}
+}
+
+// prepare does all for a link but put it up.
+func (d *differ) prepare(w netstate.Link, sysctls, vlans []netstate.Object) {
+	have := d.sim.Link(w.Name)
+	if have == nil {
+		d.conflict("%s: no such device", w.Name)
+		return
+	}
+	switch {
+	case w.Up != nil && !*w.Up:
+		d.lower(PhaseLink, w.Name)
+	case (isTap(w) || isTap(*have)) && d.moves(w, vlans):
+		d.lower(PhaseLink, w.Name) // in neither network half-way, and in none whose guard it is not in
+	}
+	d.attributes(w)
+	for _, v := range vlans {
+		d.put(PhaseLink, v)
+	}
+	if isTap(w) { // those that others should not be in go at the end
+		for _, v := range d.strayVLANs(w.Name) {
+			d.emit(PhaseLink, "", Change{Old: v})
+		}
+	}
+	for _, s := range sysctls {
+		d.put(PhaseLink, s)
 	}
 }
 
@@ -190,18 +212,6 @@ func (d *differ) moves(w netstate.Link, vlans []netstate.Object) bool {
 		}
 	}
 	return len(d.strayVLANs(w.Name)) > 0
-}
-
-// vlans brings a port's VLANs. Those that a tap should not be in go at once, others' at the end.
-func (d *differ) vlans(w netstate.Link, wanted []netstate.Object) {
-	for _, v := range wanted {
-		d.put(PhaseLink, v)
-	}
-	if isTap(w) {
-		for _, v := range d.strayVLANs(w.Name) {
-			d.emit(PhaseLink, "", Change{Old: v})
-		}
-	}
 }
 
 // strayVLANs returns the VLANs that are on a port, mine and not wanted.
@@ -256,29 +266,24 @@ func (d *differ) set(phase Phase, want netstate.Link) {
 	d.emit(phase, linkDisruption(d.sim, *have, left), Change{Old: old, New: left})
 }
 
-// master makes the link a port of what it should be a port of. A bond takes only members that are down, and puts them up.
-func (d *differ) master(w netstate.Link) {
-	have := d.sim.Link(w.Name)
-	if have == nil || w.Master == nil || have.MasterName() == *w.Master {
-		return
-	}
-	if m := d.sim.Link(*w.Master); m != nil && m.Kind == netstate.Bond {
-		d.lower(PhaseLink, w.Name)
-	}
-	d.set(PhaseLink, netstate.Link{Name: w.Name, Master: w.Master, Group: w.Group})
-}
-
-// attributes sets all but whether the link is up. What it takes only while it is down is set while it is down.
+// attributes makes the link a port of what it should be a port of and sets all else but whether it is up. What it takes
+// only while it is down is set while it is down; a bond takes only members that are down, and puts them up.
 func (d *differ) attributes(w netstate.Link) {
 	have := d.sim.Link(w.Name)
-	if have == nil {
-		d.conflict("%s: no such device", w.Name)
-		return
+	if m := d.sim.Link(have.MasterName()); m != nil && m.Kind == netstate.Bond && w.Master != nil && *w.Master != m.Name {
+		d.set(PhaseLink, netstate.Link{Name: w.Name, Master: w.Master, Group: w.Group}) // gets back the MAC that it came with
+		have = d.sim.Link(w.Name)
 	}
 	rest := w
 	rest.Up, rest.Port = nil, nil
-	if m := d.sim.Link(have.MasterName()); m != nil && m.Kind == netstate.Bond {
+	master := have.MasterName()
+	if w.Master != nil {
+		master = *w.Master
+	}
+	joins := false
+	if m := d.sim.Link(master); m != nil && m.Kind == netstate.Bond {
 		rest.MAC, rest.MTU = "", 0 // a member has its bond's
+		joins = master != have.MasterName()
 	}
 	if w.Bond != nil {
 		bond := applicable(*w.Bond, have.Bond)
@@ -286,7 +291,7 @@ func (d *differ) attributes(w netstate.Link) {
 	}
 	left, _ := netstate.Missing(*have, rest)
 	b := left.Bond
-	if b != nil && (b.LACPRate != nil || b.ADSelect != nil) || left.MAC != "" && have.Kind == "" {
+	if joins || b != nil && (b.LACPRate != nil || b.ADSelect != nil) || left.MAC != "" && have.Kind == "" {
 		d.lower(PhaseLink, w.Name)
 	}
 	d.set(PhaseLink, rest)

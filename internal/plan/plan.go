@@ -9,24 +9,55 @@
 // It is pure: it never observes or changes a kernel, reads a clock or touches a file.
 package plan
 
-import "weft/internal/netstate"
+import (
+	"fmt"
+	"slices"
+
+	"weft/internal/netstate"
+)
 
 // Phase is a step of the fixed order of work. A tap is never up before its filter stands.
 type Phase uint8
 
 // The phases, in order.
 const (
-	PhaseGuard  Phase = iota + 1 // nftables tables and elements that come or change
+	PhaseGuard  Phase = iota + 1 // nftables tables and elements, and routes that lead nowhere, come or change
 	PhaseSysctl                  // global sysctls
-	PhaseCreate                  // links come, parents first
-	PhaseLink                    // attributes of links, ports, bridge VLANs, per-link sysctls; links other than taps go up
-	PhaseAddr                    // addresses come
 	PhaseRule                    // rules come
+	PhaseCreate                  // links come, parents first; those that have to be made anew go before
+	PhaseLink                    // attributes of links, ports, bridge VLANs, per-link sysctls; links other than taps go up
+	PhaseAddr                    // addresses come; those that are not wanted on a link that stays go
 	PhaseRoute                   // routes come
 	PhaseNeigh                   // neighbours, proxies and FDB entries come
-	PhaseTap                     // taps go up
+	PhaseTap                     // taps go up, each followed by the routes through it, which need it up
 	PhaseRemove                  // what is ours and not wanted goes, in the reverse order
 )
+
+var phaseNames = [...]string{
+	PhaseGuard: "guard", PhaseSysctl: "sysctl", PhaseRule: "rule", PhaseCreate: "create", PhaseLink: "link",
+	PhaseAddr: "addr", PhaseRoute: "route", PhaseNeigh: "neigh", PhaseTap: "tap", PhaseRemove: "remove",
+}
+
+// String returns the phase's name.
+func (p Phase) String() string {
+	if int(p) >= len(phaseNames) {
+		return fmt.Sprintf("phase(%d)", uint8(p))
+	}
+	return phaseNames[p]
+}
+
+// MarshalText encodes the phase as its name.
+func (p Phase) MarshalText() ([]byte, error) { return []byte(p.String()), nil }
+
+// UnmarshalText decodes a phase's name.
+func (p *Phase) UnmarshalText(text []byte) error {
+	i := slices.Index(phaseNames[:], string(text))
+	if i < int(PhaseGuard) {
+		return fmt.Errorf("unknown phase %q", text)
+	}
+	*p = Phase(i)
+	return nil
+}
 
 // Change is one object's step. Old is nil when it comes, New is nil when it goes. Where both are Links they are partial:
 // New holds just the fields to set, Old their values before.

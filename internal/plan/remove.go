@@ -10,7 +10,7 @@ import (
 	"weft/internal/nft"
 )
 
-// remove takes away what is mine and not wanted: guests' links first, then the other links from the top down, so that
+// remove takes away what is mine and not wanted: guests' taps first, then the other links from the top down, so that
 // nothing comes in any more when the routes and rules go; rulesets last. What hangs on a link goes with it.
 func (d *differ) remove() {
 	var links []netstate.Link
@@ -28,21 +28,24 @@ func (d *differ) remove() {
 		case nft.Table:
 			guard = append(guard, Change{Old: o})
 		case nft.Element:
-			if !tables[o.TableKey()] { // a table takes its elements along
+			if !tables[o.TableKey()] && d.sim.Get(o.Key()) != nil { // a table takes its elements along, and so does a set
 				guard = append(guard, Change{Old: o})
 			}
 		}
 	}
-	for _, tap := range []bool{true, false} {
-		for _, l := range links {
-			if !l.Made() && isTap(l) == tap {
-				d.release(l)
-			}
+	for _, l := range links {
+		if !l.Made() && isTap(l) {
+			d.release(l)
 		}
 	}
 	for _, l := range topDown(links) {
 		if h := d.sim.Link(l.Name); h != nil && l.Made() {
 			d.emit(PhaseRemove, deleteWords(d.sim, *h), Change{Old: *h})
+		}
+	}
+	for _, l := range links {
+		if !l.Made() && !isTap(l) {
+			d.release(l)
 		}
 	}
 	for _, kind := range []netstate.Kind{netstate.KindBridgeVLAN, netstate.KindFDB, netstate.KindNeigh, netstate.KindRoute, netstate.KindRule, netstate.KindAddr} {
@@ -76,10 +79,10 @@ func (d *differ) removeKind(kind netstate.Kind) {
 		}
 		if r, ok := o.(netstate.Rule); ok && r.IsLocal() {
 			back := netstate.Rule{Family: r.Family, Table: r.Table, Action: r.Action, Protocol: protoKernel}
-			d.emit(PhaseRemove, "", Change{Old: r, New: back})
+			d.emit(PhaseRemove, gone(r), Change{Old: r, New: back})
 			continue
 		}
-		d.emit(PhaseRemove, "", Change{Old: o})
+		d.emit(PhaseRemove, gone(o), Change{Old: o})
 	}
 }
 

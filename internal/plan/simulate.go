@@ -16,10 +16,18 @@ import (
 func Simulate(s *netstate.State, op Op) error {
 	for _, c := range op.Changes {
 		if err := simulate(s, c); err != nil {
-			return fmt.Errorf("simulate %s: %w", c.Key(), err)
+			return fmt.Errorf("%s: %w", subject(c.Key()), err)
 		}
 	}
 	return nil
+}
+
+// subject names an object in an error: a link by its name alone.
+func subject(k netstate.Key) string {
+	if k.Kind == netstate.KindLink {
+		return k.ID
+	}
+	return k.String()
 }
 
 func simulate(s *netstate.State, c Change) error {
@@ -172,10 +180,12 @@ func sysctlEffects(s *netstate.State, set netstate.Sysctl) {
 	if p[1] != "ipv6" || p[4] != "disable_ipv6" || set.Value == "0" {
 		return
 	}
+	if p[3] != "all" {
+		flush(s, p[3], netip.Addr.Is6)
+		return
+	}
 	for l := range netstate.Of[netstate.Link](s) {
-		if p[3] == l.Name || p[3] == "all" {
-			flush(s, l.Name, netip.Addr.Is6)
-		}
+		flush(s, l.Name, netip.Addr.Is6)
 	}
 }
 

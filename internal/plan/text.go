@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"io"
 	"strings"
+
+	"weft/internal/netstate"
 )
 
 // The colours of a terminal: what comes, what changes, what goes, what disrupts, and the way back.
@@ -18,21 +20,30 @@ const (
 	plain  = "\x1b[0m"
 )
 
-// counts says how many objects come, change and go, and how many operations disrupt something.
+// counts says how many objects come, change and go, and how many operations disrupt something. What is made and then
+// set up counts once, and what is made anew has changed.
 func (p Plan) counts() (add, change, remove, disrupt int) {
+	was, is := map[netstate.Key]bool{}, map[netstate.Key]bool{}
 	for _, op := range p.Ops {
 		for _, c := range op.Changes {
-			switch {
-			case c.New == nil:
-				remove++
-			case c.Old == nil:
-				add++
-			default:
-				change++
+			k := c.Key()
+			if _, seen := was[k]; !seen {
+				was[k] = c.Old != nil || k.Kind == netstate.KindSysctl
 			}
+			is[k] = c.New != nil
 		}
 		if op.Disrupts != "" {
 			disrupt++
+		}
+	}
+	for k := range was {
+		switch {
+		case was[k] && is[k]:
+			change++
+		case is[k]:
+			add++
+		case was[k]:
+			remove++
 		}
 	}
 	return add, change, remove, disrupt
@@ -66,7 +77,7 @@ func (p Plan) WriteText(w io.Writer, color bool) error {
 	}
 	for _, op := range p.Ops {
 		if op.Disrupts != "" {
-			fmt.Fprintln(b, paint(bold+red, "# disrupts: "+op.Disrupts))
+			fmt.Fprintln(b, paint(bold, comment("disrupts: "+op.Disrupts)))
 		}
 		lines := op.Lines()
 		if len(op.Changes) > 1 && len(lines) > 1 {
