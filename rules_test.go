@@ -33,7 +33,10 @@ var imports = map[string][]string{
 // pure names the packages that do no I/O, and what they must therefore not import.
 var pure = []string{"internal/netstate", "internal/nft", "internal/spec", "internal/compile", "internal/plan"}
 
-var impure = []string{"os", "os/exec", "net", "net/http", "io/ioutil", "syscall", "golang.org/x/sys/unix", "path/filepath"}
+var impure = []string{"os", "os/exec", "net/http", "io/ioutil", "syscall", "golang.org/x/sys/unix", "path/filepath"}
+
+// pureNet is what of package net does no I/O.
+var pureNet = []string{"HardwareAddr", "ParseMAC"}
 
 // only names libraries that are one package's business, by the prefix of their import path.
 var only = map[string]string{
@@ -111,6 +114,25 @@ func TestImports(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+func TestPureNet(t *testing.T) {
+	fset, all := sources(t)
+	for _, s := range all {
+		if s.test || !slices.Contains(pure, s.pkg) {
+			continue
+		}
+		ast.Inspect(s.file, func(n ast.Node) bool {
+			sel, ok := n.(*ast.SelectorExpr)
+			if !ok {
+				return true
+			}
+			if pkg, ok := sel.X.(*ast.Ident); ok && pkg.Name == "net" && pkg.Obj == nil && !slices.Contains(pureNet, sel.Sel.Name) {
+				t.Errorf("%s: net.%s, but %s does no I/O", fset.Position(sel.Pos()), sel.Sel.Name, s.pkg)
+			}
+			return true
+		})
 	}
 }
 
