@@ -99,7 +99,7 @@ func newNICMove(o *options) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "move NIC --network NETWORK [--ip ADDRESS]...",
 		Short: "Move a NIC to another network, or give it other addresses",
-		Long:  "Move a NIC, named by its tap or its ID, to another network, or give it other addresses. The guest's link stays up.",
+		Long:  "Move a NIC, named by its tap or its ID, to another network, or give it other addresses. The VM runs on and sees\nnothing of it: its tap is down for a moment, which QEMU does not tell the guest.",
 		Args:  cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			node, closing, err := o.open()
