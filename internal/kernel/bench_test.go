@@ -41,7 +41,7 @@ func BenchmarkObserve(b *testing.B) {
 	})
 	b.Run("ip", func(b *testing.B) {
 		for b.Loop() {
-			for _, args := range [][]string{{"-d", "-j", "link"}, {"route", "show", "table", "all"}, {"-6", "route", "show", "table", "all"}} {
+			for _, args := range [][]string{{"-d", "-j", "link"}, {"route", "show", "table", "all"}} {
 				if err := exec.Command("ip", append([]string{"-n", ns}, args...)...).Run(); err != nil {
 					b.Fatal(err)
 				}
