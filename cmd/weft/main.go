@@ -18,6 +18,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
+	"weft/internal/spec"
 	"weft/internal/vm"
 )
 
@@ -51,11 +52,15 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	root.SetErr(stderr)
 	err := root.ExecuteContext(ctx)
 	var status exitStatus
+	var mistakes spec.Errors
 	switch {
 	case err == nil:
 		return 0
 	case errors.As(err, &status):
 		return int(status)
+	case errors.As(err, &mistakes): // a line each, as file:line:column, which editors take
+		fmt.Fprintln(stderr, mistakes.Error())
+		return exitError
 	}
 	fmt.Fprintln(stderr, "weft: "+err.Error())
 	return exitError
@@ -68,7 +73,7 @@ func newRoot() *cobra.Command {
 		Long: `weft turns one file into a node's bonds, VLANs, bridges and routed networks, plugs every VM's
 interface in, and prints each change as the equal ip, bridge, nft and sysctl lines before it makes it.
 
-Exit status: 0 nothing left to do, 1 error, 2 changes pending (plan, status).`,
+Exit status: 0 nothing left to do, 1 error, 2 changes pending (plan, status) or lines left to a person (import).`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		Args:          cobra.NoArgs,
