@@ -49,12 +49,7 @@ func newNICAdd(o *options) *cobra.Command {
 		Long:    "Plug a VM's interface into a network. Its tap must exist. If anything fails, nothing is plugged in and the exit status is 1.",
 		Example: "  weft nic add --name tap0 --mac aa:00:00:94:ed:40 --network public --ip 62.217.124.53 --ip 2001:db8:993::53",
 		Args:    cobra.NoArgs,
-		RunE: func(c *cobra.Command, _ []string) error {
-			node, closing, err := o.open()
-			if err != nil {
-				return err
-			}
-			defer closing()
+		RunE: o.withNode(func(c *cobra.Command, node *agent.Node, _ []string) (err error) {
 			n := spec.NIC{ID: f.id, Name: f.name, MAC: strings.ToLower(f.mac), Network: f.network}
 			if n.Addresses, err = f.addresses(); err != nil {
 				return err
@@ -65,7 +60,7 @@ func newNICAdd(o *options) *cobra.Command {
 				}
 			}
 			return plug(c, node, n)
-		},
+		}),
 	}
 	c.Flags().StringVar(&f.name, "name", "", "the tap's name")
 	c.Flags().StringVar(&f.mac, "mac", "", "the guest's MAC address")
@@ -101,12 +96,7 @@ func newNICMove(o *options) *cobra.Command {
 		Short: "Move a NIC to another network, or give it other addresses",
 		Long:  "Move a NIC, named by its tap or its ID, to another network, or give it other addresses. The VM runs on and sees\nnothing of it: its tap is down for a moment, which QEMU does not tell the guest.",
 		Args:  cobra.ExactArgs(1),
-		RunE: func(c *cobra.Command, args []string) error {
-			node, closing, err := o.open()
-			if err != nil {
-				return err
-			}
-			defer closing()
+		RunE: o.withNode(func(c *cobra.Command, node *agent.Node, args []string) error {
 			n, err := find(node, args[0])
 			if err != nil {
 				return err
@@ -118,7 +108,7 @@ func newNICMove(o *options) *cobra.Command {
 				return err
 			}
 			return plug(c, node, n)
-		},
+		}),
 	}
 	c.Flags().StringVar(&f.network, "network", "", "the network to move to (default: the one that it is in)")
 	c.Flags().StringArrayVar(&f.ips, "ip", nil, "an address of the guest's there; may be repeated")
@@ -136,12 +126,7 @@ func newNICDel(o *options) *cobra.Command {
 		Use:   "del NIC",
 		Short: "Unplug a NIC, named by its tap or its ID",
 		Args:  cobra.ExactArgs(1),
-		RunE: func(c *cobra.Command, args []string) error {
-			node, closing, err := o.open()
-			if err != nil {
-				return err
-			}
-			defer closing()
+		RunE: o.withNode(func(c *cobra.Command, node *agent.Node, args []string) error {
 			n, err := find(node, args[0])
 			if err != nil {
 				return err
@@ -149,7 +134,7 @@ func newNICDel(o *options) *cobra.Command {
 			_, end := printSteps(node, c.OutOrStdout(), false)
 			defer end()
 			return node.Unplug(c.Context(), n.ID)
-		},
+		}),
 	}
 }
 
@@ -192,14 +177,12 @@ func newNICList(o *options) *cobra.Command {
 	var asJSON bool
 	c := &cobra.Command{
 		Use: "list", Short: "List the NICs that are plugged in", Args: cobra.NoArgs,
-		RunE: func(c *cobra.Command, _ []string) error {
-			return o.withNICs(c, func(states []nicState) error {
-				if asJSON {
-					return writeJSON(c.OutOrStdout(), states)
-				}
-				return writeNICs(c.OutOrStdout(), states)
-			})
-		},
+		RunE: o.withView(func(c *cobra.Command, _ *agent.Node, v *agent.View, _ []string) error {
+			if asJSON {
+				return writeJSON(c.OutOrStdout(), nicStates(v))
+			}
+			return writeNICs(c.OutOrStdout(), nicStates(v))
+		}),
 	}
 	c.Flags().BoolVar(&asJSON, "json", false, "print as JSON")
 	return c
@@ -208,30 +191,15 @@ func newNICList(o *options) *cobra.Command {
 func newNICShow(o *options) *cobra.Command {
 	return &cobra.Command{
 		Use: "show NIC", Short: "Show one NIC, named by its tap or its ID, as JSON", Args: cobra.ExactArgs(1),
-		RunE: func(c *cobra.Command, args []string) error {
-			return o.withNICs(c, func(states []nicState) error {
-				for _, s := range states {
-					if s.ID == args[0] || s.Name == args[0] {
-						return writeJSON(c.OutOrStdout(), s)
-					}
+		RunE: o.withView(func(c *cobra.Command, _ *agent.Node, v *agent.View, args []string) error {
+			for _, s := range nicStates(v) {
+				if s.ID == args[0] || s.Name == args[0] {
+					return writeJSON(c.OutOrStdout(), s)
 				}
-				return fmt.Errorf("%s: no such nic; weft nic list shows them all", args[0])
-			})
-		},
+			}
+			return fmt.Errorf("%s: no such nic; weft nic list shows them all", args[0])
+		}),
 	}
-}
-
-func (o *options) withNICs(c *cobra.Command, do func([]nicState) error) error {
-	node, closing, err := o.open()
-	if err != nil {
-		return err
-	}
-	defer closing()
-	v, err := node.View(c.Context())
-	if err != nil {
-		return err
-	}
-	return do(nicStates(v))
 }
 
 func writeNICs(w io.Writer, states []nicState) error {

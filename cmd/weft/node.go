@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"os"
 
+	"github.com/spf13/cobra"
+
 	"weft/internal/agent"
 	"weft/internal/kernel"
 	"weft/internal/nic"
@@ -33,6 +35,29 @@ func (o *options) open() (*agent.Node, func(), error) {
 		}
 	}
 	return &agent.Node{Spec: s, Store: nic.Store{Dir: o.run}, Target: host}, closing, nil
+}
+
+// withNode returns a verb's function that opens the node, does something with it, and closes it.
+func (o *options) withNode(do func(c *cobra.Command, node *agent.Node, args []string) error) func(*cobra.Command, []string) error {
+	return func(c *cobra.Command, args []string) error {
+		node, closing, err := o.open()
+		if err != nil {
+			return err
+		}
+		defer closing()
+		return do(c, node, args)
+	}
+}
+
+// withView is the same for a verb that only looks.
+func (o *options) withView(do func(c *cobra.Command, node *agent.Node, v *agent.View, args []string) error) func(*cobra.Command, []string) error {
+	return o.withNode(func(c *cobra.Command, node *agent.Node, args []string) error {
+		v, err := node.View(c.Context())
+		if err != nil {
+			return err
+		}
+		return do(c, node, v, args)
+	})
 }
 
 func (o *options) spec() (*spec.Node, error) {

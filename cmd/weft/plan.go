@@ -8,6 +8,8 @@ import (
 
 	"github.com/google/renameio/v2"
 	"github.com/spf13/cobra"
+
+	"weft/internal/agent"
 )
 
 func newPlanCommand(o *options) *cobra.Command {
@@ -21,16 +23,7 @@ The text is a shell script: without weft, it does the same.
 
 Exit status: 0 nothing to do, 1 error, 2 changes pending.`,
 		Args: cobra.NoArgs,
-		RunE: func(c *cobra.Command, _ []string) error {
-			node, closing, err := o.open()
-			if err != nil {
-				return err
-			}
-			defer closing()
-			v, err := node.View(c.Context())
-			if err != nil {
-				return err
-			}
+		RunE: o.withView(func(c *cobra.Command, _ *agent.Node, v *agent.View, _ []string) error {
 			data, err := json.MarshalIndent(v.Plan, "", "\t")
 			if err != nil {
 				return fmt.Errorf("encode the plan: %w", err)
@@ -53,7 +46,7 @@ Exit status: 0 nothing to do, 1 error, 2 changes pending.`,
 				return exitStatus(exitPending)
 			}
 			return nil
-		},
+		}),
 	}
 	c.Flags().StringVarP(&out, "output", "o", "", "save the plan to this file, for weft apply FILE")
 	c.Flags().BoolVar(&asJSON, "json", false, "print the plan as JSON")

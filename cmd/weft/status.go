@@ -46,16 +46,7 @@ func newStatusCommand(o *options) *cobra.Command {
 
 Exit status: 0 converged, 1 error, 2 changes pending.`,
 		Args: cobra.NoArgs,
-		RunE: func(c *cobra.Command, _ []string) error {
-			node, closing, err := o.open()
-			if err != nil {
-				return err
-			}
-			defer closing()
-			v, err := node.View(c.Context())
-			if err != nil {
-				return err
-			}
+		RunE: o.withView(func(c *cobra.Command, node *agent.Node, v *agent.View, _ []string) (err error) {
 			s := nodeStatus(node.Spec, v)
 			if asJSON {
 				err = writeJSON(c.OutOrStdout(), s)
@@ -66,7 +57,7 @@ Exit status: 0 converged, 1 error, 2 changes pending.`,
 				err = exitStatus(exitPending)
 			}
 			return err
-		},
+		}),
 	}
 	c.Flags().BoolVar(&asJSON, "json", false, "print as JSON")
 	return c
