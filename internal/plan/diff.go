@@ -4,6 +4,7 @@ package plan
 
 import (
 	"errors"
+	"fmt"
 
 	"weft/internal/netstate"
 	"weft/internal/nft"
@@ -171,11 +172,6 @@ func (d *differ) addrs() {
 			going[a.Dev] = append(going[a.Dev], a)
 		}
 	}
-	drop := func(a netstate.Addr) {
-		if d.sim.Get(a.Key()) != nil {
-			d.emit(PhaseAddr, gone(a), Change{Old: a})
-		}
-	}
 	for _, o := range d.wants[netstate.KindAddr] {
 		w, ok := o.(netstate.Addr)
 		if !ok || d.met(o) {
@@ -184,7 +180,7 @@ func (d *differ) addrs() {
 		for _, a := range sameAddr(d.sim, w) {
 			for _, g := range going[w.Dev] {
 				if g.Prefix == a.Prefix {
-					drop(g)
+					d.dropAddr(g)
 				}
 			}
 		}
@@ -192,8 +188,31 @@ func (d *differ) addrs() {
 	}
 	for _, o := range d.gone {
 		if a, ok := o.(netstate.Addr); ok && len(going[a.Dev]) > 0 {
-			drop(a)
+			d.dropAddr(a)
 		}
+	}
+}
+
+// dropAddr takes an address away. Those of its subnet that came after it go with it, unless promote_secondaries is set;
+// nothing tells which those are, so the wanted ones are brought again.
+func (d *differ) dropAddr(a netstate.Addr) {
+	if d.sim.Get(a.Key()) == nil {
+		return
+	}
+	words, again := gone(a), []netstate.Addr{}
+	for _, o := range sameAddr(d.sim, a) {
+		if a.Prefix.Addr().Is6() {
+			break
+		}
+		if d.want.Get(o.Key()) != nil {
+			again = append(again, o)
+		} else if !d.mine(o) {
+			words += fmt.Sprintf(", and %s unless promote_secondaries is set", o.Prefix)
+		}
+	}
+	d.emit(PhaseAddr, words, Change{Old: a})
+	for _, o := range again {
+		d.emit(PhaseAddr, "", Change{Old: o, New: o})
 	}
 }
 

@@ -130,7 +130,7 @@ func (c Change) bridgeVLAN(v netstate.BridgeVLAN) string {
 // neighbour spells a neighbour command. Deleting wants the key alone.
 func (c Change) neighbour(n netstate.Neigh) string {
 	if c.New != nil {
-		return c.verb("replace", "replace") + " " + n.String() // there may be one that the kernel learned
+		return "replace " + n.String() // there may be one that the kernel learned
 	}
 	if n.Proxy {
 		return fmt.Sprintf("del proxy %s dev %s", n.IP, n.Dev)
