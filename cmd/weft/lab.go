@@ -230,7 +230,7 @@ func newLabDownCommand(o *labOptions) *cobra.Command {
 		Short: "End the lab that was left running",
 		Args:  cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			if code, found, err := lab.InStandingVM(c.Context(), []string{"lab", "down"}); found || err != nil {
+			if code, found, err := lab.DownInVM(c.Context()); found || err != nil {
 				return labStatus(code, err)
 			}
 			opt, err := o.options()

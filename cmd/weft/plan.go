@@ -24,6 +24,9 @@ The text is a shell script: without weft, it does the same.
 Exit status: 0 nothing to do, 1 error, 2 changes pending.`,
 		Args: cobra.NoArgs,
 		RunE: o.withView(func(c *cobra.Command, _ *agent.Node, v *agent.View, _ []string) error {
+			if v.Conflict != nil {
+				return v.Conflict
+			}
 			data, err := json.MarshalIndent(v.Plan, "", "\t")
 			if err != nil {
 				return fmt.Errorf("encode the plan: %w", err)

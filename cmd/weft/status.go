@@ -21,7 +21,8 @@ import (
 type status struct {
 	Node      string          `json:"node,omitempty"`
 	Converged bool            `json:"converged"`
-	Pending   string          `json:"pending,omitempty"` // the plan's summary
+	Pending   string          `json:"pending,omitempty"`  // the plan's summary
+	Conflict  string          `json:"conflict,omitempty"` // why there is no plan
 	Bonds     []netstate.Link `json:"bonds,omitempty"`
 	Members   []netstate.Link `json:"members,omitempty"`
 	Networks  []networkStatus `json:"networks,omitempty"`
@@ -53,6 +54,9 @@ Exit status: 0 converged, 1 error, 2 changes pending.`,
 			} else {
 				err = s.write(c.OutOrStdout())
 			}
+			if err == nil && v.Conflict != nil {
+				err = v.Conflict
+			}
 			if err == nil && !s.Converged {
 				err = exitStatus(exitPending)
 			}
@@ -64,8 +68,11 @@ Exit status: 0 converged, 1 error, 2 changes pending.`,
 }
 
 func nodeStatus(node *spec.Node, v *agent.View) status {
-	s := status{Node: node.Node, Converged: v.Plan.Empty(), NICs: nicStates(v)}
-	if !s.Converged {
+	s := status{Node: node.Node, Converged: v.Plan.Empty() && v.Conflict == nil, NICs: nicStates(v)}
+	switch {
+	case v.Conflict != nil:
+		s.Conflict = v.Conflict.Error()
+	case !s.Converged:
 		s.Pending = v.Plan.Summary()
 	}
 	for _, name := range slices.Sorted(maps.Keys(node.Bonds)) {
@@ -108,9 +115,12 @@ func networkStatusOf(node *spec.Node, name string, v *agent.View) networkStatus 
 
 func (s status) write(w io.Writer) error {
 	head := orDash(s.Node)
-	if s.Converged {
+	switch {
+	case s.Converged:
 		fmt.Fprintf(w, "node %s: converged\n", head)
-	} else {
+	case s.Conflict != "":
+		fmt.Fprintf(w, "node %s: the file contradicts what is not weft's\n", head)
+	default:
 		fmt.Fprintf(w, "node %s: changes pending: %s (weft plan shows them)\n", head, s.Pending)
 	}
 	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)

@@ -51,6 +51,7 @@ type View struct {
 	Absent     map[string]bool // by ID: the NICs whose tap is not there, or is another one of that name
 	Want, Have *netstate.State
 	Plan       plan.Plan
+	Conflict   error // why there is no plan: what is wanted contradicts what is not weft's
 }
 
 // View observes the node and plans, and changes nothing.
@@ -84,8 +85,8 @@ func (n *Node) View(ctx context.Context) (*View, error) {
 	if v.Want, err = compile.Compile(n.Spec, present); err != nil {
 		return nil, err
 	}
-	v.Plan, err = plan.Diff(v.Want, v.Have, plan.Owned)
-	return v, err
+	v.Plan, v.Conflict = plan.Diff(v.Want, v.Have, plan.Owned)
+	return v, nil
 }
 
 // there reports whether the NIC's tap is there, and is the one that was plugged in.
@@ -101,13 +102,16 @@ func (n *Node) Apply(ctx context.Context) error {
 		return err
 	}
 	defer unlock()
-	return n.converge(ctx, func() (plan.Plan, error) {
-		v, err := n.View(ctx)
-		if err != nil {
-			return plan.Plan{}, err
-		}
-		return v.Plan, nil
-	})
+	return n.converge(ctx, func() (plan.Plan, error) { return n.next(ctx) })
+}
+
+// next says what is left to do.
+func (n *Node) next(ctx context.Context) (plan.Plan, error) {
+	v, err := n.View(ctx)
+	if err != nil {
+		return plan.Plan{}, err
+	}
+	return v.Plan, v.Conflict
 }
 
 // ErrMoved says that the world is not the one that a saved plan was made for.
@@ -120,11 +124,11 @@ func (n *Node) ApplyPlan(ctx context.Context, saved plan.Plan) error {
 		return err
 	}
 	defer unlock()
-	v, err := n.View(ctx)
+	now, err := n.next(ctx)
 	if err != nil {
 		return err
 	}
-	if v.Plan.Fingerprint != saved.Fingerprint {
+	if now.Fingerprint != saved.Fingerprint {
 		return ErrMoved
 	}
 	first := true
@@ -133,11 +137,7 @@ func (n *Node) ApplyPlan(ctx context.Context, saved plan.Plan) error {
 			first = false
 			return saved, nil
 		}
-		v, err := n.View(ctx)
-		if err != nil {
-			return plan.Plan{}, err
-		}
-		return v.Plan, nil
+		return n.next(ctx)
 	})
 }
 

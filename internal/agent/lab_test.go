@@ -153,6 +153,9 @@ func ours(t testing.TB, n *agent.Node) string {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if v.Conflict != nil {
+		t.Fatal(v.Conflict)
+	}
 	for _, op := range v.Plan.Ops {
 		t.Errorf("not converged: %s", strings.Join(op.Lines(), "; "))
 	}
