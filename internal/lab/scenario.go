@@ -3,6 +3,7 @@
 package lab
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -53,7 +54,7 @@ func RunScenario(ctx context.Context, opt Options, file, dumpDir string, verbose
 		_, res.Log, _ = strings.Cut(res.Log, "\n\n")
 	}
 	if t.failed {
-		res.Err = errors.New(lastLine(res.Log))
+		res.Err = errors.New(cmp.Or(t.reason, lastLine(res.Log)))
 	}
 	if res.Err == nil {
 		res.Err = l.Converged(ctx)
@@ -144,6 +145,7 @@ func lastLine(text string) string {
 type scriptT struct {
 	verbose bool
 	failed  bool
+	reason  string // of a failure that testscript does not end the log with
 	log     strings.Builder
 }
 
@@ -178,11 +180,11 @@ func (t *scriptT) FailNow() {
 // Fatal ends the script as failed, with a message.
 func (t *scriptT) Fatal(args ...any) {
 	t.Log(args...)
+	t.reason = fmt.Sprint(args...)
 	t.FailNow()
 }
 
 // Skip ends the script. A scenario that skips itself would hide what is missing: it fails.
 func (t *scriptT) Skip(args ...any) {
-	t.Log(append([]any{"a scenario must not skip:"}, args...)...)
-	t.FailNow()
+	t.Fatal("a scenario must not skip: " + fmt.Sprint(args...))
 }

@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"syscall"
+	"time"
 
 	"weft/internal/vm"
 )
@@ -60,6 +61,25 @@ func InStandingVM(ctx context.Context, args []string) (code int, found bool, err
 	argv := append([]string{"/usr/bin/env", envInside + "=1", exe}, args...)
 	code, err = vm.Attach(ctx, path, argv)
 	return code, true, err
+}
+
+// DownInVM ends the lab that stands in a VM, and returns when the VM is gone, too. found is false when none stands.
+func DownInVM(ctx context.Context) (code int, found bool, err error) {
+	code, found, err = InStandingVM(ctx, []string{"lab", "down"})
+	if !found || err != nil || code != 0 {
+		return code, found, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	for {
+		path, err := standingVM()
+		if err != nil || path == "" {
+			return 0, true, err
+		}
+		if !pause(ctx, retryPause) {
+			return 0, true, fmt.Errorf("waiting for the lab's VM to end: %w", ctx.Err())
+		}
+	}
 }
 
 // upPipe is the descriptor on which KeepUp says that the lab is up.
