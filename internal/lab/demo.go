@@ -150,19 +150,6 @@ func (d *demo) in(machine, line string) (Output, error) {
 	return d.l.In(ctx, machine, "sh", "-c", line)
 }
 
-// run runs a command line on a machine, shows it, and wants it to succeed.
-func (d *demo) run(machine, line string) error {
-	out, err := d.in(machine, line)
-	if err != nil {
-		return err
-	}
-	d.show(machine, line, out.Stdout+out.Stderr)
-	if err := out.Err(); err != nil {
-		return fmt.Errorf("%s: %s: %w", machine, line, err)
-	}
-	return nil
-}
-
 // proof is something that must be true, shown by a real tool.
 type proof struct {
 	claim   string
