@@ -182,7 +182,7 @@ func (r *reporter) packageEnd(e event) {
 		return
 	}
 	p.finished = true
-	unfinished := r.countUnfinished(p)
+	unfinished := r.countUnfinished(p, e.Action == "pass")
 	// A package fails without a failed test when it does not build, crashes or exits by itself.
 	crashed := e.Action == "fail" && p.counts.failed == 0
 	if crashed {
@@ -205,10 +205,10 @@ func (r *reporter) packageEnd(e event) {
 
 // countUnfinished counts top-level tests that never ended, with what their subtests came to, and
 // prints them. Whatever was running failed.
-func (r *reporter) countUnfinished(p *packageState) bool {
+func (r *reporter) countUnfinished(p *packageState, passed bool) bool {
 	var tops []string
 	for name, t := range p.tests {
-		if name == t.top && t.result == "" {
+		if name == t.top && t.result == "" && !(passed && strings.HasPrefix(name, "Benchmark")) { // a benchmark says only when it failed
 			tops = append(tops, name)
 		}
 	}

@@ -7,8 +7,10 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"weft/internal/spec"
 )
@@ -28,26 +30,50 @@ func BenchmarkPlanConverged(b *testing.B) {
 	if err := n.Apply(b.Context()); err != nil {
 		b.Fatal(err)
 	}
+	view := func(b *testing.B) {
+		v, err := n.View(b.Context())
+		if err != nil {
+			b.Fatal(err)
+		}
+		if v.Conflict != nil || !v.Plan.Empty() || v.Have.Len() < 10*count {
+			b.Fatalf("%v; %s; %d objects", v.Conflict, v.Plan.Summary(), v.Have.Len())
+		}
+	}
+	iproute2 := func(b *testing.B) {
+		for _, args := range []string{"-d -j link", "route show table all"} {
+			if _, err := exec.Command("ip", append([]string{"-n", "weft-bench"}, strings.Fields(args)...)...).Output(); err != nil {
+				b.Fatal(err)
+			}
+		}
+	}
 	b.Run("plan", func(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
-			v, err := n.View(b.Context())
-			if err != nil {
-				b.Fatal(err)
-			}
-			if !v.Plan.Empty() || v.Have.Len() < 10*count {
-				b.Fatalf("%s; %d objects", v.Plan.Summary(), v.Have.Len())
-			}
+			view(b)
 		}
 		b.ReportMetric(peakMemory(b), "peak-MiB")
 	})
 	b.Run("iproute2", func(b *testing.B) {
 		for b.Loop() {
-			for _, args := range []string{"-d -j link", "route show table all"} {
-				if _, err := exec.Command("ip", append([]string{"-n", "weft-bench"}, strings.Fields(args)...)...).Output(); err != nil {
-					b.Fatal(err)
-				}
+			iproute2(b)
+		}
+	})
+	// In turn, so that a noisy machine is noisy for both.
+	b.Run("ratio", func(b *testing.B) {
+		for b.Loop() {
+			var ratios []float64
+			for range 7 {
+				start := time.Now()
+				view(b)
+				planned := time.Since(start)
+				start = time.Now()
+				iproute2(b)
+				ratios = append(ratios, float64(planned)/float64(time.Since(start)))
 			}
+			slices.Sort(ratios)
+			b.ReportMetric(ratios[0], "min-plan/ip")
+			b.ReportMetric(ratios[len(ratios)/2], "median-plan/ip")
+			b.ReportMetric(ratios[len(ratios)-1], "max-plan/ip")
 		}
 	})
 }
