@@ -82,8 +82,10 @@ func (n *Node) View(ctx context.Context) (*View, error) {
 			v.Absent[c.ID] = true
 		}
 	}
-	if v.Want, err = compile.Compile(n.Spec, present); err != nil {
-		return nil, err
+	if v.Want = all; len(v.Absent) > 0 {
+		if v.Want, err = compile.Compile(n.Spec, present); err != nil {
+			return nil, err
+		}
 	}
 	v.Plan, v.Conflict = plan.Diff(v.Want, v.Have, plan.Owned)
 	return v, nil

@@ -1,5 +1,6 @@
 #!/bin/busybox sh
 # SPDX-License-Identifier: Apache-2.0
+# shellcheck shell=dash
 # The init of a QEMU guest. Its kernel command line says what it does:
 # weft.addr=ADDRESS/LENGTH, weft.via=GATEWAY (on link), weft.ping=ADDRESS; each may be repeated.
 /bin/busybox --install -s /bin
@@ -11,6 +12,7 @@ echo 0 >/proc/sys/net/ipv6/conf/eth0/accept_dad
 ip link set lo up
 ip link set eth0 up
 ping_list=
+# shellcheck disable=SC2013 # words are what a command line is made of
 for word in $(cat /proc/cmdline); do
 	case $word in
 	weft.addr=*) ip addr add "${word#*=}" dev eth0 ;;
