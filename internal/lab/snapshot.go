@@ -7,6 +7,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -120,7 +121,10 @@ func ownWork(title string, object any) bool {
 	}
 	switch {
 	case strings.HasPrefix(title, "bridge -j fdb"):
-		return word("state") != "permanent" && word("state") != "static"
+		// Multicast groups are what the kernel listens to at this moment: they come and go with its own addresses.
+		mac, err := net.ParseMAC(word("mac"))
+		group := err == nil && mac[0]&1 != 0
+		return group || word("state") != "permanent" && word("state") != "static"
 	case strings.Contains(title, " route "):
 		return word("protocol") == "kernel" && (strings.HasPrefix(word("dst"), "fe80:") || strings.HasPrefix(word("dst"), "ff00:"))
 	}
