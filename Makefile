@@ -5,7 +5,7 @@ export CGO_ENABLED := 0
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 KERNEL_LANE := ./internal/kernel/... ./internal/agent ./internal/lab
 
-.PHONY: help build demo test unit kernel lint fuzz bench man clean
+.PHONY: help build demo test unit kernel boot lint fuzz bench man clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -29,6 +29,10 @@ unit: ## the tests that need neither root nor a kernel of their own, in under a 
 kernel: ## only the tests on a real kernel
 	@sh hack/install.sh test
 	go run ./hack/vm -timeout 30m -kernel "$(KERNEL_LANE)"
+
+boot: ## the tests of the VM itself, each of which boots one
+	@sh hack/install.sh test
+	go run ./hack/vm -vm ./internal/vm
 
 lint: ## gofmt, vet, staticcheck, shellcheck and the rules of the house
 	@sh hack/install.sh lint

@@ -3,6 +3,7 @@
 package agent_test
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"os/exec"
@@ -14,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"weft/internal/agent"
+	"weft/internal/kernel"
 	"weft/internal/kernel/kerneltest"
 	"weft/internal/nic"
 	"weft/internal/plan"
@@ -130,7 +132,7 @@ func TestKillBetweenOperations(t *testing.T) {
 // victim runs a stage in a process of its own, which is killed after its first operation, and reports whether it was.
 func victim(t *testing.T, netns, dir string, stage int) bool {
 	t.Helper()
-	p := exec.Command(os.Args[0], "-test.run=^TestVictim$", "-test.count=1")
+	p := exec.Command(os.Args[0])
 	p.Env = append(os.Environ(), fmt.Sprintf("WEFT_VICTIM=%s %s %d", netns, dir, stage))
 	out, err := p.CombinedOutput()
 	if err == nil {
@@ -142,23 +144,37 @@ func victim(t *testing.T, netns, dir string, stage int) bool {
 	return true
 }
 
-// TestVictim is the process that TestKillBetweenOperations kills.
-func TestVictim(t *testing.T) {
+// TestMain lets this program be the process that TestKillBetweenOperations kills.
+func TestMain(m *testing.M) {
+	if v := os.Getenv("WEFT_VICTIM"); v != "" {
+		if err := beVictim(v); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
+	os.Exit(m.Run())
+}
+
+// beVictim runs a stage of the demo and dies after its first operation. It ends well if there was none to do.
+func beVictim(what string) error {
 	var netns, dir string
 	var stage int
-	if _, err := fmt.Sscan(os.Getenv("WEFT_VICTIM"), &netns, &dir, &stage); err != nil {
-		return // nobody's victim: there is nothing to test here
+	if _, err := fmt.Sscan(what, &netns, &dir, &stage); err != nil {
+		return err
 	}
-	n, _ := open(t, netns, dir)
+	host, err := kernel.Open(netns)
+	if err != nil {
+		return err
+	}
+	n := &agent.Node{Store: nic.Store{Dir: dir}, Target: host}
 	n.Done = func(plan.Op) {
 		if err := syscall.Kill(os.Getpid(), syscall.SIGKILL); err != nil {
-			t.Fatal(err)
+			panic(err)
 		}
 		select {} // until it arrives
 	}
-	if err := demo[stage].run(t.Context(), n); err != nil {
-		t.Fatalf("stage %d: %v", stage, err)
-	}
+	return demo[stage].run(context.Background(), n)
 }
 
 // TestReplay runs the printed plans line by line with the real ip, bridge, nft and sysctl, and compares the result with
