@@ -17,8 +17,8 @@ type streams struct {
 	resize         <-chan [2]uint16 // rows and columns of the terminal, nil without one
 }
 
-// errLinkLost is what a client gets when the VM ends below a running command.
-var errLinkLost = errors.New("the VM ended while the command was running")
+// ErrEnded is what a client gets when the VM ends below a running command.
+var ErrEnded = errors.New("the VM ended while the command was running")
 
 // runCommand runs one command over a connection that speaks frames and returns its exit code.
 func runCommand(ctx context.Context, conn io.ReadWriteCloser, c command, s streams) (int, error) {
@@ -59,9 +59,9 @@ func receive(conn io.Reader, out *frameWriter, in *window, s streams) (int, erro
 		f, err := readFrame(conn)
 		switch {
 		case errors.Is(err, io.EOF):
-			return 0, errLinkLost
+			return 0, ErrEnded
 		case err != nil:
-			return 0, fmt.Errorf("%w: %w", errLinkLost, err)
+			return 0, fmt.Errorf("%w: %w", ErrEnded, err)
 		}
 		w := s.stdout
 		switch f.kind {

@@ -288,7 +288,7 @@ func (g *guest) explain(err error, kernelLog string) error {
 	switch {
 	case err == nil:
 		return nil
-	case errors.Is(err, errLinkLost):
+	case errors.Is(err, ErrEnded):
 		err = fmt.Errorf("%w while the command was running (QEMU: %s)", ErrDied, exitText(g.state))
 	case errors.Is(err, ErrBoot), errors.Is(err, ErrTimeout):
 	default:

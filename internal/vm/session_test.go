@@ -297,8 +297,8 @@ func TestLinkThatEndsEndsClients(t *testing.T) {
 		_ = guest.Close()
 	}()
 	<-m.ready
-	if _, err := runCommand(t.Context(), connect(m), command{Argv: []string{"x"}}, streams{}); !errors.Is(err, errLinkLost) {
-		t.Errorf("error %v, want %v", err, errLinkLost)
+	if _, err := runCommand(t.Context(), connect(m), command{Argv: []string{"x"}}, streams{}); !errors.Is(err, ErrEnded) {
+		t.Errorf("error %v, want %v", err, ErrEnded)
 	}
 	if _, err := runCommand(t.Context(), connect(m), command{Argv: []string{"x"}}, streams{}); err == nil {
 		t.Error("a client of a dead VM got through")

@@ -163,7 +163,7 @@ func TestParseCommandRefuses(t *testing.T) {
 			t.Errorf("%q was taken as %v", in, c)
 		}
 	}
-	if errors.Is(errLinkLost, io.EOF) {
+	if errors.Is(ErrEnded, io.EOF) {
 		t.Error("a lost link must not look like the end of the output")
 	}
 }
