@@ -152,6 +152,7 @@ func TestNftDrift(t *testing.T) {
 		"add map arp weft more { type devgroup : mark; }",
 		"add map arp weft more { type devgroup : counter; }",
 		"add map arp weft more { type devgroup : verdict; }; add element arp weft more { 5 : accept }",
+		"add chain arp weft more; add map arp weft jumps { type devgroup : verdict; }; add element arp weft jumps { 5 : jump more }",
 		"add table arp weft { flags dormant; }",
 		"delete table arp weft",
 		"flush map arp weft arp_source",

@@ -168,6 +168,7 @@ func (c tableChange) keeps(chain Chain, lost []string) bool {
 }
 
 // make finishes the change of a table: what is not wanted goes, what is wanted comes.
+// Sets go before chains: elements of a map can refer to chains.
 func (t *transaction) make(c tableChange) {
 	if c.new.Name == "" {
 		t.add(c.old, "delete", "table", Command{})
@@ -177,13 +178,13 @@ func (t *transaction) make(c tableChange) {
 	if c.old.Name == "" || c.old.Dormant {
 		t.add(c.new, "add", "table", Command{}) // also wakes a dormant one
 	}
+	for _, name := range lost {
+		t.add(c.old, "delete", "set", Command{Set: *c.old.set(name)})
+	}
 	for _, chain := range c.old.Chains {
 		if !c.stands(chain) {
 			t.add(c.old, "delete", "chain", Command{Chain: Chain{Name: chain.Name}})
 		}
-	}
-	for _, name := range lost {
-		t.add(c.old, "delete", "set", Command{Set: *c.old.set(name)})
 	}
 	for _, s := range c.new.Sets {
 		if c.old.set(s.Name) == nil || slices.Contains(lost, s.Name) {
