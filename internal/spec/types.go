@@ -139,6 +139,9 @@ type Network struct {
 	Policy string  `yaml:"policy,omitempty" json:"policy,omitempty"` // routed: vrf (default) or rules
 	IPv4   *Prefix `yaml:"ipv4,omitempty" json:"ipv4,omitempty"`
 	IPv6   *Prefix `yaml:"ipv6,omitempty" json:"ipv6,omitempty"`
+
+	Managed   *bool `yaml:"managed,omitempty" json:"managed,omitempty"`     // false: its bridge, or its table, rules and uplinks, are somebody else's; only NICs are plugged in. Default true
+	Conntrack bool  `yaml:"conntrack,omitempty" json:"conntrack,omitempty"` // routed: connections are tracked on this node; they get a zone of the network's own
 }
 
 // Prefix is one address family of a routed network.
@@ -146,15 +149,21 @@ type Prefix struct {
 	Subnet    netip.Prefix `yaml:"subnet" json:"subnet"`
 	Gateway   netip.Addr   `yaml:"gateway,omitempty" json:"gateway,omitzero"`
 	ARPSource netip.Addr   `yaml:"arp_source,omitempty" json:"arp_source,omitzero"` // IPv4: sender of the ARP requests that the node sends on the VLAN
+	Uplink    string       `yaml:"uplink,omitempty" json:"uplink,omitempty"`        // default the network's: IPv4 and IPv6 may be on VLANs of their own
+	VLAN      int          `yaml:"vlan,omitempty" json:"vlan,omitempty"`            // 1 to 4094; default the network's
 }
 
 // NIC is a VM's interface, plugged into a network by its tap.
 type NIC struct {
-	ID        string       `json:"id"`                // a UUID: the hypervisor's own where it has one
-	Name      string       `json:"name"`              // of the tap
-	IfIndex   int          `json:"ifindex,omitempty"` // of the tap when it was plugged in: names are reused at once, indexes are not
-	MAC       string       `json:"mac"`               // the guest's
-	Network   string       `json:"network"`
-	Addresses []netip.Addr `json:"addresses,omitempty"` // the guest's
-	Was       *NIC         `json:"was,omitempty"`       // what it was before a move that has not come to its end
+	ID        string         `json:"id"`                // a UUID: the hypervisor's own where it has one
+	Name      string         `json:"name"`              // of the tap
+	IfIndex   int            `json:"ifindex,omitempty"` // of the tap when it was plugged in: names are reused at once, indexes are not
+	MAC       string         `json:"mac"`               // the guest's
+	Network   string         `json:"network"`
+	Addresses []netip.Addr   `json:"addresses,omitempty"` // the guest's
+	Prefixes  []netip.Prefix `json:"prefixes,omitempty"`  // routed to the guest, by the first of its addresses of that family
+	Instance  string         `json:"instance,omitempty"`  // the VM's name at the hypervisor, for people
+	Prepared  bool           `json:"prepared,omitempty"`  // the guest does not run here yet: the tap is plugged in and guarded, and the node answers for none of its addresses
+	Net       *Network       `json:"net,omitempty"`       // what Network is, where the hypervisor says it and the node file does not
+	Was       *NIC           `json:"was,omitempty"`       // what it was before a move that has not come to its end
 }
