@@ -2,9 +2,9 @@
 
 // Package nic keeps the intents to have a VM's interface plugged in: one JSON file per NIC in a folder under /run.
 //
-// It owns those files and the lock that makes a node have one writer at a time. A file is written whole or not at all
-// (temporary file, fsync, rename), so that a crash leaves no half intent; the folder is on a tmpfs, so that a reboot,
-// which takes every VM, takes every intent as well.
+// It owns those files, a copy of the node file that was applied last, and the lock that makes a node have one writer at a
+// time. A file is written whole or not at all (temporary file, fsync, rename), so that a crash leaves no half intent; the
+// folder is on a tmpfs, so that a reboot, which takes every VM, takes every intent as well.
 //
 // It never looks at the kernel and never decides whether a NIC makes sense: package spec does.
 package nic
@@ -61,6 +61,15 @@ func (s Store) List() ([]spec.NIC, error) {
 	return nics, nil
 }
 
+// Get returns the NIC with this ID, and whether there is one.
+func (s Store) Get(id string) (spec.NIC, bool, error) {
+	n, err := s.read(s.file(id))
+	if errors.Is(err, fs.ErrNotExist) {
+		return n, false, nil
+	}
+	return n, err == nil, err
+}
+
 func (s Store) read(file string) (spec.NIC, error) {
 	var n spec.NIC
 	data, err := os.ReadFile(file)
@@ -104,12 +113,9 @@ func (s Store) Delete(id string) error {
 
 // Lock makes the caller the node's only writer until unlock is called or the process ends. It waits for another one.
 func (s Store) Lock(ctx context.Context) (unlock func(), err error) {
-	if err := os.MkdirAll(s.Dir, 0o755); err != nil {
-		return nil, fmt.Errorf("lock: %w", err)
-	}
-	f, err := os.OpenFile(filepath.Join(s.Dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	f, err := s.openLock("lock")
 	if err != nil {
-		return nil, fmt.Errorf("lock: %w", err)
+		return nil, err
 	}
 	got := make(chan error, 1)
 	go func() { got <- flock(f) }()
