@@ -60,8 +60,13 @@ func (b *builder) smallestMTU(names []string) uint32 {
 
 // bridged asks for a bridged network: a bridge of its own with the uplink's VLAN device as a port, or a VLAN of a
 // VLAN-aware bridge. The host has no address and no IPv6 on either device: a guest cannot reach it that way.
+//
+// Of a network that is not managed there is nothing to ask for but its taps.
 func (b *builder) bridged(name string, n *spec.Network) {
 	who, br := "networks."+name, n.BridgeName()
+	if !n.IsManaged() {
+		return
+	}
 	if b.node.VLANAware(n) {
 		if n.VLAN == 0 {
 			b.errs = append(b.errs, fmt.Errorf("%s: a network on the VLAN-aware bridge %s needs a vlan", who, br))
@@ -81,9 +86,9 @@ func (b *builder) bridged(name string, n *spec.Network) {
 		// check of the source drops what a guest sends to them.
 		b.sysctl(who, "net/ipv4/conf/"+br+"/rp_filter", "1")
 	}
-	if dev := b.node.UplinkDevice(n); dev != "" {
-		b.uplink(who, name, n, netstate.Link{Master: new(br)})
-		b.sysctl(who, "net/ipv6/conf/"+dev+"/disable_ipv6", "1")
+	for _, u := range b.node.Uplinks(n) {
+		b.uplink(who, name, n, u, netstate.Link{Master: new(br)})
+		b.sysctl(who, "net/ipv6/conf/"+u.Dev+"/disable_ipv6", "1")
 	}
 }
 

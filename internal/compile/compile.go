@@ -25,7 +25,13 @@ import (
 
 // Compile returns the state that the node is to have with these NICs plugged in. The node and the NICs are taken to be
 // valid (spec.Parse, spec.CheckNICs). The error joins every contradiction found; then there is no state.
+//
+// Networks that only NICs describe are taken along (spec.WithNICs).
 func Compile(node *spec.Node, nics []spec.NIC) (*netstate.State, error) {
+	node, err := spec.WithNICs(node, nics)
+	if err != nil {
+		return nil, err
+	}
 	b := newBuilder(node)
 	b.declared()
 	b.networks()

@@ -37,7 +37,7 @@ func (b *builder) bridgedNIC(who string, n *spec.Network, nic *spec.NIC) {
 	l := b.tap(n, nic)
 	l.Master, l.MAC = new(n.BridgeName()), hostMAC(nic.MAC)
 	b.link(who, l)
-	if b.node.VLANAware(n) {
+	if b.node.VLANAware(n) || !n.IsManaged() && n.VLAN != 0 {
 		b.put(who, netstate.BridgeVLAN{Dev: nic.Name, VID: uint16(n.VLAN), PVID: true, Untagged: true})
 	}
 	b.sysctl(who, "net/ipv6/conf/"+nic.Name+"/disable_ipv6", "1")
@@ -68,41 +68,46 @@ func hostMAC(guest string) string {
 
 // routedNIC makes the tap a port of the network's table: the guest's addresses lead to it, their MAC is known and not
 // asked for, and each side hears from the node where the other is.
+//
+// Of a guest that is only prepared the tap stands, guarded and in its place, and nothing leads to it: the node answers for
+// what is routed to another port, so it answers for none of the guest's addresses.
 func (b *builder) routedNIC(who string, n *spec.Network, nic *spec.NIC) {
 	l := b.tap(n, nic)
 	l.MAC = tapMAC
 	if vrf := n.VRFName(); vrf != "" {
 		l.Master = new(vrf)
-	} else {
-		b.rulesFor(who, n, nic.Name)
 	}
+	b.rulesFor(who, n, nic.Name)
 	b.link(who, l)
-	b.port(who, n, nic.Name)
-	for _, a := range nic.Addresses {
-		b.route(who, netstate.Route{Dst: netip.PrefixFrom(a, a.BitLen()), Dev: nic.Name, Table: n.TableNumber()})
-		b.put(who, netstate.Neigh{IP: a, Dev: nic.Name, MAC: canonicalMAC(nic.MAC), Protocol: netstate.Protocol})
-	}
+	b.port(who, n, nic.Name, n.IPv4 != nil, n.IPv6 != nil)
 	if n.IPv6 != nil {
-		b.ndProxies(who, n, nic)
+		// Nothing but the guest is on the link, so the tap's link-local address need not wait for duplicates of itself.
+		b.sysctl(who, "net/ipv6/conf/"+nic.Name+"/accept_dad", "0")
+		if gw := n.IPv6.Gateway; gw.IsValid() {
+			b.put(who, netstate.Neigh{IP: gw, Dev: nic.Name, Proxy: true, Protocol: netstate.Protocol})
+		}
+	}
+	if !nic.Prepared {
+		b.claimed(who, n, nic)
 	}
 }
 
-// ndProxies answers neighbour solicitations: on the uplink for the guest's addresses, on the tap for the gateway. ARP
-// needs no such entries, because proxy_arp answers for whatever is routed elsewhere; IPv6 has nothing like it.
-func (b *builder) ndProxies(who string, n *spec.Network, nic *spec.NIC) {
-	// Nothing but the guest is on the link, so the tap's link-local address need not wait for duplicates of itself.
-	b.sysctl(who, "net/ipv6/conf/"+nic.Name+"/accept_dad", "0")
-	for _, f := range b.families(n) {
-		if f.number != 6 {
-			continue
+// claimed leads the guest's addresses, and the prefixes behind them, to its tap, and answers for the addresses on the
+// uplink. ARP needs no entry for that, because proxy_arp answers for whatever is routed elsewhere; IPv6 has nothing like it.
+func (b *builder) claimed(who string, n *spec.Network, nic *spec.NIC) {
+	first := map[bool]netip.Addr{} // by whether it is IPv6
+	for _, a := range nic.Addresses {
+		b.route(who, netstate.Route{Dst: netip.PrefixFrom(a, a.BitLen()), Dev: nic.Name, Table: n.TableNumber()})
+		b.put(who, netstate.Neigh{IP: a, Dev: nic.Name, MAC: canonicalMAC(nic.MAC), Protocol: netstate.Protocol})
+		if dev := b.node.FamilyUplink(n, 6); a.Is6() && dev != "" {
+			b.put(who, netstate.Neigh{IP: a, Dev: dev, Proxy: true, Protocol: netstate.Protocol})
 		}
-		for _, a := range nic.Addresses {
-			if a.Is6() {
-				b.put(who, netstate.Neigh{IP: a, Dev: f.uplink, Proxy: true, Protocol: netstate.Protocol})
-			}
+		if !first[a.Is6()].IsValid() {
+			first[a.Is6()] = a
 		}
-		if f.Gateway.IsValid() {
-			b.put(who, netstate.Neigh{IP: f.Gateway, Dev: nic.Name, Proxy: true, Protocol: netstate.Protocol})
-		}
+	}
+	for _, p := range nic.Prefixes {
+		// onlink: the guest's own route, which makes its address a gateway, may come after this one.
+		b.route(who, netstate.Route{Dst: p, Via: first[p.Addr().Is6()], Dev: nic.Name, Table: n.TableNumber(), OnLink: true})
 	}
 }

@@ -59,30 +59,37 @@ type family struct {
 func (b *builder) families(n *spec.Network) []family {
 	var fs []family
 	if n.IPv4 != nil {
-		fs = append(fs, family{n.IPv4, 4, b.node.UplinkDevice(n)})
+		fs = append(fs, family{n.IPv4, 4, b.node.FamilyUplink(n, 4)})
 	}
 	if n.IPv6 != nil {
-		fs = append(fs, family{n.IPv6, 6, b.node.UplinkDevice(n)})
+		fs = append(fs, family{n.IPv6, 6, b.node.FamilyUplink(n, 6)})
 	}
 	return fs
 }
 
-// routed asks for a routed network: a table that holds its prefixes, its gateways and an end, and an uplink device in it.
-// The host has no address in the network.
+// routed asks for a routed network: a table that holds its prefixes, its gateways and an end, and its uplink devices in
+// it. The host has no address in the network.
 func (b *builder) routed(name string, n *spec.Network) {
-	who, dev := "networks."+name, b.node.UplinkDevice(n)
+	who := "networks." + name
+	b.forwarding(who, n)
+	b.arp(who, n)
+	b.closed(who, n)
+	if !n.IsManaged() {
+		b.foreign(who, n)
+		return
+	}
 	var port netstate.Link
 	if vrf := n.VRFName(); vrf != "" {
 		b.alias(vrf, "network "+name)
 		b.link(who, netstate.Link{Name: vrf, Kind: netstate.VRF, Up: new(true), VRF: &netstate.VRFAttrs{Table: n.TableNumber()}})
 		port.Master = new(vrf)
 	}
-	b.uplink(who, name, n, port)
-	b.port(who, n, dev)
-	b.rulesFor(who, n, dev)
-	b.forwarding(who, n)
+	for _, u := range b.node.Uplinks(n) {
+		b.uplink(who, name, n, u, port)
+		b.port(who, n, u.Dev, u.IPv4, u.IPv6)
+		b.rulesFor(who, n, u.Dev)
+	}
 	b.table(who, n)
-	b.arp(who, n)
 }
 
 // rulesFor leads the packets that come in by dev to the network's table: one rule for all VRFs, or one of the device's own.
@@ -120,8 +127,7 @@ func (b *builder) forwarding(who string, n *spec.Network) {
 	}
 }
 
-// table fills the network's routing table. It ends in an unreachable default in both families, also in one that the
-// network does not have: when the uplink is down, a lookup must not go on to the host's own table.
+// table fills the network's routing table with what is on the uplinks.
 func (b *builder) table(who string, n *spec.Network) {
 	t := n.TableNumber()
 	for _, f := range b.families(n) {
@@ -131,8 +137,15 @@ func (b *builder) table(who string, n *spec.Network) {
 			b.route(who, netstate.Route{Dst: everything(f.number), Via: f.Gateway, Dev: f.uplink, Table: t, OnLink: n.VRFName() == ""})
 		}
 	}
+}
+
+// closed ends the network's routing table with an unreachable default in both families, also in one that the network
+// does not have: when the uplink is down, a lookup must not go on to the host's own table. A table that is somebody
+// else's gets it too: it is what keeps guests' packets, and answers for the whole subnet, out of the host's own
+// network after an `ifdown bond0; ifup bond0`, and whatever default the owner has there comes before it.
+func (b *builder) closed(who string, n *spec.Network) {
 	for _, family := range []int{4, 6} {
-		b.route(who, netstate.Route{Dst: everything(family), Type: "unreachable", Table: t, Metric: netstate.LastMetric})
+		b.route(who, netstate.Route{Dst: everything(family), Type: "unreachable", Table: n.TableNumber(), Metric: netstate.LastMetric})
 	}
 }
 
@@ -149,21 +162,21 @@ func (b *builder) route(who string, r netstate.Route) {
 	b.put(who, r.Canonical())
 }
 
-// port sets up a device as a port of a routed network, on either side: it answers for what is routed elsewhere, at once,
-// and says nothing that a router with addresses would.
-func (b *builder) port(who string, n *spec.Network, dev string) {
+// port sets up a device as a port of a routed network, on either side, for the families that it carries: it answers for
+// what is routed elsewhere, at once, and says nothing that a router with addresses would.
+func (b *builder) port(who string, n *spec.Network, dev string, four, six bool) {
 	v4, v6 := "net/ipv4/conf/"+dev+"/", "net/ipv6/conf/"+dev+"/"
-	if n.IPv4 != nil {
+	if four {
 		b.sysctl(who, v4+"proxy_arp", "1")
 		b.sysctl(who, v4+"send_redirects", "0")
 		b.sysctl(who, "net/ipv4/neigh/"+dev+"/proxy_delay", "0")
 	} else {
 		b.sysctl(who, v4+"proxy_arp", "0")
 	}
-	if n.VRFName() == "" && n.IPv4 != nil {
+	if n.VRFName() == "" && four {
 		b.sysctl(who, v4+"rp_filter", "0") // the reverse lookup does not see the rules by incoming interface
 	}
-	if n.IPv6 == nil {
+	if !six {
 		b.sysctl(who, v6+"disable_ipv6", "1")
 		return
 	}

@@ -26,21 +26,21 @@ func (b *builder) onTopOf(who, parent string, vid uint16) {
 	}
 }
 
-// uplink asks for the device that carries a network's frames to the outside, in the network's group: a VLAN device, or
+// uplink asks for a device that carries a network's frames to the outside, in the network's group: a VLAN device, or
 // for the native VLAN the uplink itself. Attributes that depend on the mode are in l.
-func (b *builder) uplink(who, name string, n *spec.Network, l netstate.Link) {
-	l.Name = b.node.UplinkDevice(n)
+func (b *builder) uplink(who, name string, n *spec.Network, u spec.Uplink, l netstate.Link) {
+	l.Name = u.Dev
 	l.Group = new(netstate.GroupUplink + n.Number())
 	b.alias(l.Name, "uplink of "+name)
-	if n.VLAN == 0 {
+	if u.VLAN == 0 {
 		b.link(who, l)
 		return
 	}
-	l.Kind, l.Parent = netstate.VLAN, n.Uplink
-	l.VLAN = &netstate.VLANAttrs{ID: uint16(n.VLAN), Protocol: "802.1Q"}
+	l.Kind, l.Parent = netstate.VLAN, u.Parent
+	l.VLAN = &netstate.VLANAttrs{ID: uint16(u.VLAN), Protocol: "802.1Q"}
 	if b.node.VLANs[l.Name] == nil {
 		l.MTU = uint32(b.node.NetworkMTU(n))
 	}
 	b.link(who, l)
-	b.onTopOf(who, n.Uplink, uint16(n.VLAN))
+	b.onTopOf(who, u.Parent, uint16(u.VLAN))
 }

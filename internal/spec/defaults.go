@@ -141,13 +141,16 @@ func (n *Network) TableNumber() uint32 {
 	return uint32(n.VLAN)
 }
 
-// PolicyWord returns how a routed network's packets come to its table: vrf unless the file says rules. It is "" for a
-// bridged network.
+// PolicyWord returns how a routed network's packets come to its table: what the file says, or vrf, or rules where the
+// network is not managed. It is "" for a bridged network.
 func (n *Network) PolicyWord() string {
-	if n.Mode != Routed {
+	switch {
+	case n.Mode != Routed:
 		return ""
+	case n.IsManaged():
+		return orElse(n.Policy, "vrf")
 	}
-	return orElse(n.Policy, "vrf")
+	return orElse(n.Policy, "rules")
 }
 
 // VRFName returns the name of a routed network's VRF: what the file says, or vrf<TABLE>. It is "" where there is none.
@@ -186,20 +189,12 @@ func (n *Node) VLANAware(net *Network) bool {
 	return b != nil && b.VLANAware
 }
 
-// UplinkDevice returns the device that carries the network's frames to the outside: the VLAN device that the file
-// declares for that VLAN of the uplink, or else UPLINK.VLAN; the uplink itself for its native VLAN. It is "" for a
-// network that stays on the node, and for one that is a VLAN of a VLAN-aware bridge.
+// UplinkDevice returns the first of the network's Uplinks, "" where it has none.
 func (n *Node) UplinkDevice(net *Network) string {
-	if net.Uplink == "" || n.VLANAware(net) {
-		return ""
+	if all := n.Uplinks(net); len(all) > 0 {
+		return all[0].Dev
 	}
-	if net.VLAN == 0 {
-		return net.Uplink
-	}
-	if name, ok := n.vlanOf(net.Uplink, net.VLAN); ok {
-		return name
-	}
-	return fmt.Sprintf("%s.%d", net.Uplink, net.VLAN)
+	return ""
 }
 
 // vlanOf returns the declared 802.1Q device of this VLAN of this parent; the first by name, if a broken file has two.
@@ -241,21 +236,26 @@ func (n *Node) LinkMTU(name string) int {
 	return 0
 }
 
-// NetworkMTU returns the network's MTU in bytes: its own, or its uplink device's, or 0 where the file does not say.
+// NetworkMTU returns the network's MTU in bytes: its own, or the smallest of its uplink devices', or 0 where the file
+// does not say.
 func (n *Node) NetworkMTU(net *Network) int {
 	if net.MTU != 0 {
 		return net.MTU
 	}
-	switch {
-	case n.VLANAware(net):
+	if n.VLANAware(net) {
 		return n.LinkMTU(net.Bridge)
-	case net.Uplink == "":
-		return 0
 	}
-	if dev := n.UplinkDevice(net); n.linkOf(dev) != nil {
-		return n.LinkMTU(dev)
+	least := 0
+	for _, u := range n.Uplinks(net) {
+		m := n.LinkMTU(u.Parent)
+		if n.linkOf(u.Dev) != nil {
+			m = n.LinkMTU(u.Dev)
+		}
+		if m != 0 && (least == 0 || m < least) {
+			least = m
+		}
 	}
-	return n.LinkMTU(net.Uplink)
+	return least
 }
 
 // linkOf returns what the file says of the link of this name, whatever its kind, or nil.

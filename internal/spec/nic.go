@@ -72,6 +72,10 @@ func (n *NIC) mistakes() Errors {
 // No two NICs of a node have one ID, tap or MAC. An address is given once; a private one (RFC 1918, RFC 4193) once in
 // each network, because networks of different tenants may have the same.
 func CheckNICs(node *Node, nics []NIC) error {
+	node, err := WithNICs(node, nics)
+	if err != nil {
+		return err
+	}
 	c := &checker{node: node, nets: inOrder(node.src, "networks", node.Networks)}
 	c.collect()
 	for name, b := range node.Bonds {
@@ -170,7 +174,7 @@ func (n *nicChecker) inNetwork(nic *NIC, net *Network) Errors {
 	fail := func(format string, args ...any) {
 		errs = append(errs, Error{Path: "nic " + nic.Name, Msg: fmt.Sprintf(format, args...)})
 	}
-	if len(nic.Addresses) == 0 {
+	if len(nic.Addresses) == 0 && !nic.Prepared {
 		fail("an address is missing; network %s is routed, and leads to a guest by its addresses", nic.Network)
 	}
 	for _, a := range nic.Addresses {
