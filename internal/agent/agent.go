@@ -13,6 +13,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
 
 	"weft/internal/compile"
@@ -43,6 +44,29 @@ type Node struct {
 	Target Target
 	// Done, when set, is called after each operation that was applied.
 	Done func(plan.Op)
+	// Air, when set, is asked whether somebody else has an address before it is claimed, and told once it is.
+	Air Air
+	// Force claims an address also where somebody else seems to have it.
+	Force bool
+	// Text is what Spec was read from. The node keeps it as the one that was applied last.
+	Text []byte
+	// Log takes what is worth knowing and no error. Nil for nobody.
+	Log *slog.Logger
+}
+
+func (n *Node) log() *slog.Logger {
+	if n.Log == nil {
+		return slog.New(slog.DiscardHandler)
+	}
+	return n.Log
+}
+
+// Air is the wire beside the kernel's own traffic: how a node asks and tells the VLANs of routed networks.
+type Air interface {
+	// Ask returns who else answers for, or claims, each of these addresses. On a device that is missing or down nobody does.
+	Ask(ctx context.Context, claims []Claim) ([]Holder, error)
+	// Tell announces the addresses once.
+	Tell(ctx context.Context, claims []Claim) error
 }
 
 // View is a node at one moment: what is wanted, what is there, and what lies between.
@@ -104,7 +128,19 @@ func (n *Node) Apply(ctx context.Context) error {
 		return err
 	}
 	defer unlock()
-	return n.converge(ctx, func() (plan.Plan, error) { return n.next(ctx) })
+	if err := n.converge(ctx, func() (plan.Plan, error) { return n.next(ctx) }); err != nil {
+		return err
+	}
+	return n.applied()
+}
+
+// applied keeps the file that the node was made from: it is what an agent holds the node to, while the operator may be
+// editing the next one.
+func (n *Node) applied() error {
+	if n.Text == nil {
+		return nil
+	}
+	return n.Store.PutFile(n.Text)
 }
 
 // next says what is left to do.
@@ -134,13 +170,48 @@ func (n *Node) ApplyPlan(ctx context.Context, saved plan.Plan) error {
 		return ErrMoved
 	}
 	first := true
-	return n.converge(ctx, func() (plan.Plan, error) {
+	if err := n.converge(ctx, func() (plan.Plan, error) {
 		if first {
 			first = false
 			return saved, nil
 		}
 		return n.next(ctx)
+	}); err != nil {
+		return err
+	}
+	return n.applied()
+}
+
+// Keep is one round of an agent: NICs whose tap is gone are forgotten, and the node is made what its file and the others
+// say. It returns the node as it is then, and the NICs that went.
+func (n *Node) Keep(ctx context.Context) (v *View, gone []spec.NIC, err error) {
+	unlock, err := n.Store.Lock(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer unlock()
+	if v, err = n.View(ctx); err != nil {
+		return nil, nil, err
+	}
+	for _, c := range v.NICs {
+		if v.Absent[c.ID] {
+			gone = append(gone, c)
+			if err := n.Store.Delete(c.ID); err != nil {
+				return nil, nil, err
+			}
+		}
+	}
+	first := true
+	err = n.converge(ctx, func() (plan.Plan, error) {
+		if !first {
+			if v, err = n.View(ctx); err != nil {
+				return plan.Plan{}, err
+			}
+		}
+		first = false
+		return v.Plan, v.Conflict
 	})
+	return v, gone, err
 }
 
 // converge applies what next says until it says nothing.

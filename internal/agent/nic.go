@@ -17,7 +17,23 @@ import (
 
 // Plug plugs a NIC in, or moves one that is plugged in (the same ID) to what c says now. Only what this NIC needs is
 // changed: edits of the node file that nobody applied yet stay unapplied. If it fails, the node is as it was before.
+//
+// Addresses that the node does not answer for yet are asked for first, and announced at last.
 func (n *Node) Plug(ctx context.Context, c spec.NIC) error {
+	before, err := n.Store.List()
+	if err != nil {
+		return err
+	}
+	if err := n.vacant(ctx, before, c); err != nil {
+		return err
+	}
+	if err := n.plug(ctx, c); err != nil {
+		return err
+	}
+	return n.tell(ctx, before)
+}
+
+func (n *Node) plug(ctx context.Context, c spec.NIC) error {
 	return n.change(ctx, c.ID, func(nics []spec.NIC, have *netstate.State) ([]spec.NIC, error) {
 		l := have.Link(c.Name)
 		if l == nil {
@@ -104,7 +120,7 @@ func moving(before, after []spec.NIC) []spec.NIC {
 	after = slices.Clone(after)
 	for i, c := range after {
 		for _, o := range before {
-			if o.ID == c.ID && !equalNIC(o, c) {
+			if o.ID == c.ID && !o.Equal(&c) {
 				after[i].Was = &o
 			}
 		}
@@ -131,7 +147,7 @@ func (n *Node) back(ctx context.Context, id string, before, after []spec.NIC, er
 // write writes the intents of to that are not in from, or differ there.
 func (n *Node) write(from, to []spec.NIC) error {
 	for _, c := range to {
-		if !slices.ContainsFunc(from, func(o spec.NIC) bool { return equalNIC(o, c) }) {
+		if !slices.ContainsFunc(from, func(o spec.NIC) bool { return o.Equal(&c) }) {
 			if err := n.Store.Put(c); err != nil {
 				return err
 			}
@@ -150,11 +166,6 @@ func (n *Node) forget(from, to []spec.NIC, which func(spec.NIC) bool) error {
 		}
 	}
 	return nil
-}
-
-func equalNIC(a, b spec.NIC) bool {
-	return a.ID == b.ID && a.Name == b.Name && a.IfIndex == b.IfIndex && a.MAC == b.MAC && a.Network == b.Network &&
-		slices.Equal(a.Addresses, b.Addresses) && (a.Was == nil) == (b.Was == nil)
 }
 
 // delta is the part of a node that a change of its NICs touches.

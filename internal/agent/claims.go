@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package agent
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"weft/internal/spec"
+)
+
+// Claim is an address of a guest that the node answers for on the uplink device of its network.
+type Claim struct {
+	Dev    string
+	Addr   netip.Addr
+	Source netip.Addr // IPv4: who the node asks as on that device; the zero Addr where the file does not say
+}
+
+// Holder is somebody else who has an address.
+type Holder struct {
+	Claim
+	MAC string // lower-case hex with colons
+}
+
+// Claims returns the addresses that the node answers for with these NICs: those of routed networks, but of no NIC that is
+// only prepared.
+func Claims(node *spec.Node, nics []spec.NIC) []Claim {
+	node, err := spec.WithNICs(node, nics)
+	if err != nil {
+		return nil // they were not valid together, and none was plugged in
+	}
+	var all []Claim
+	for _, c := range nics {
+		n := node.Networks[c.Network]
+		if n == nil || n.Mode != spec.Routed || c.Prepared {
+			continue
+		}
+		for _, a := range c.Addresses {
+			family := 6
+			if a.Is4() {
+				family = 4
+			}
+			if claim := (Claim{Dev: node.FamilyUplink(n, family), Addr: a}); claim.Dev != "" {
+				if n.IPv4 != nil && a.Is4() {
+					claim.Source = n.IPv4.ARPSource
+				}
+				all = append(all, claim)
+			}
+		}
+	}
+	return all
+}
+
+// less returns the claims of a that are not in b.
+func less(a, b []Claim) []Claim {
+	return slices.DeleteFunc(slices.Clone(a), func(c Claim) bool { return slices.Contains(b, c) })
+}
+
+// vacant returns an error that names everybody else who has an address that the node did not claim before.
+func (n *Node) vacant(ctx context.Context, before []spec.NIC, c spec.NIC) error {
+	if n.Air == nil || n.Force {
+		return nil
+	}
+	rest := slices.DeleteFunc(slices.Clone(before), func(o spec.NIC) bool { return o.ID == c.ID })
+	fresh := less(Claims(n.Spec, append(rest, c)), Claims(n.Spec, unfinished(before, c.ID)))
+	if len(fresh) == 0 {
+		return nil
+	}
+	holders, err := n.Air.Ask(ctx, fresh)
+	if err != nil {
+		return fmt.Errorf("ask who has the addresses of %s: %w", c.Name, err)
+	}
+	if len(holders) == 0 {
+		return nil
+	}
+	var who []string
+	for _, h := range holders {
+		who = append(who, fmt.Sprintf("%s is that of %s on %s", h.Addr, h.MAC, h.Dev))
+	}
+	return fmt.Errorf("plug in %s: address in use: %s (--force takes it all the same)", c.Name, strings.Join(who, ", "))
+}
+
+// tell announces what the node claims now and did not before. The guest is plugged in by then, whatever comes of it.
+func (n *Node) tell(ctx context.Context, before []spec.NIC) error {
+	if n.Air == nil {
+		return nil
+	}
+	after, err := n.Store.List()
+	if err != nil {
+		return err
+	}
+	if fresh := less(Claims(n.Spec, after), Claims(n.Spec, before)); len(fresh) > 0 {
+		if err := n.Air.Tell(ctx, fresh); err != nil {
+			n.log().Warn("not announced", "err", err)
+		}
+	}
+	return nil
+}
+
+// Announce tells the VLANs once more which addresses of the NIC with this ID are here.
+func (n *Node) Announce(ctx context.Context, id string) ([]Claim, error) {
+	nics, err := n.Store.List()
+	if err != nil {
+		return nil, err
+	}
+	i := slices.IndexFunc(nics, func(c spec.NIC) bool { return c.ID == id })
+	if i < 0 {
+		return nil, fmt.Errorf("announce %s: no such nic", id)
+	}
+	node, err := spec.WithNICs(n.Spec, nics)
+	if err != nil {
+		return nil, err
+	}
+	claims := Claims(node, nics[i:i+1])
+	if len(claims) == 0 {
+		return nil, fmt.Errorf("announce %s: the node answers for none of its addresses", nics[i].Name)
+	}
+	return claims, n.Air.Tell(ctx, claims)
+}
+
+// prepare sets whether the NIC with this ID is only prepared. A release forgets that the guest was here: its tap stays
+// plugged in and guarded, and the node answers for none of its addresses.
+func (n *Node) prepare(ctx context.Context, id string, prepared bool) error {
+	nics, err := n.Store.List()
+	if err != nil {
+		return err
+	}
+	for _, c := range nics {
+		if c.ID == id {
+			c.Prepared = prepared
+			return n.Plug(ctx, c)
+		}
+	}
+	return fmt.Errorf("%s: no such nic", id)
+}
+
+// Claim makes the node answer for the addresses of a NIC that was prepared: its guest runs here now.
+func (n *Node) Claim(ctx context.Context, id string) error { return n.prepare(ctx, id, false) }
+
+// Release makes the node answer for the NIC's addresses no more: its guest runs elsewhere now.
+func (n *Node) Release(ctx context.Context, id string) error { return n.prepare(ctx, id, true) }

@@ -1,0 +1,247 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"weft/internal/plan"
+	"weft/internal/spec"
+)
+
+// How long the loop waits: for more of the events that come together, before it tries again what failed (doubled each
+// time), and at most between two rounds, because the kernel does not tell of everything (proxy entries, most sysctls).
+const (
+	settle     = 2 * time.Millisecond
+	retryFirst = 50 * time.Millisecond
+	retryMost  = 30 * time.Second
+	roundMost  = 30 * time.Second
+)
+
+// Loop keeps a node true until its context ends: whatever changes, in the kernel, in the NIC intents or in the file that
+// was applied, wakes it; it looks, and does what is left to do. Beside that it announces what the node answers for, answers
+// guests, hears where they run, and forgets those whose tap is gone.
+type Loop struct {
+	Node  *Node
+	Voice Voice // nil: nothing is announced
+	Ears  Ears  // nil: nothing is heard
+
+	// Load returns the node file to hold the node to, as it is now: the applied one, or the operator's where none was
+	// applied since the machine started.
+	Load func() (*spec.Node, []byte, error)
+	// Wake has a value whenever the applied file or a NIC intent may have changed.
+	Wake <-chan struct{}
+	// Adopt plugs in the NICs that a hypervisor knows and the node does not, after a start. Nil for no hypervisor.
+	Adopt func(context.Context, *Node) error
+	// Ready is called once, after the first round that left nothing to do.
+	Ready func()
+
+	Stats *Stats
+
+	checks   sync.WaitGroup
+	mu       sync.Mutex // of all below
+	claims   []Claim
+	ways     map[string]string // of each uplink device: how frames leave by it
+	index    map[string]int    // of each uplink device
+	macs     map[string]string // of each uplink device
+	taps     map[int]Tap       // by ifindex
+	ahead    map[string][]plan.Op
+	doors    map[string][]chan struct{} // by NIC: who waits to hear its guest
+	alarms   map[Claim]time.Time        // when a contested claim was looked at
+	defended map[Claim]time.Time
+}
+
+// Voice announces addresses, again and again for a while.
+type Voice interface {
+	Announce(claims ...Claim)
+	Withdraw(claims ...Claim)
+}
+
+// Run keeps the node true until ctx ends. It returns an error only if it cannot begin.
+func (l *Loop) Run(ctx context.Context) error {
+	changed, err := l.Node.Target.Watch(ctx)
+	if err != nil {
+		return err
+	}
+	l.doors, l.alarms, l.defended = map[string][]chan struct{}{}, map[Claim]time.Time{}, map[Claim]time.Time{}
+	var ears sync.WaitGroup
+	defer func() { ears.Wait(); l.checks.Wait() }()
+	wake := make(chan struct{}, 1)
+	if l.Ears != nil {
+		heard, err := l.Ears.Listen(ctx)
+		if err != nil {
+			return fmt.Errorf("listen to the links: %w", err)
+		}
+		ears.Go(func() { l.hear(ctx, heard, wake) })
+	}
+	if l.Adopt != nil {
+		if err := l.reload(); err != nil {
+			return err
+		}
+		if err := l.Adopt(ctx, l.node()); err != nil {
+			l.log().Error("take over the hypervisor's NICs", "err", err)
+		}
+	}
+	ready, wait := false, time.Duration(0)
+	for {
+		if err := l.round(ctx); err != nil {
+			if ctx.Err() != nil {
+				return nil
+			}
+			wait = min(max(2*wait, retryFirst), retryMost)
+			l.Stats.failures.Inc()
+			l.log().Error("not converged", "err", err, "retry_in", wait)
+			if !sleep(ctx, wait) {
+				return nil
+			}
+			continue
+		}
+		if wait = 0; !ready {
+			ready = true
+			l.Ready()
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-changed:
+		case <-l.Wake:
+		case <-wake:
+		case <-time.After(roundMost):
+		}
+		if !sleep(ctx, settle) {
+			return nil
+		}
+		drain(changed, l.Wake, wake)
+	}
+}
+
+// drain takes what is waiting: the round that follows sees it all.
+func drain(channels ...<-chan struct{}) {
+	for _, c := range channels {
+		select {
+		case <-c:
+		default:
+		}
+	}
+}
+
+func sleep(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-t.C:
+		return true
+	}
+}
+
+func (l *Loop) log() *slog.Logger { return l.Node.log() }
+
+// reload reads the file that the node is held to.
+func (l *Loop) reload() error {
+	s, text, err := l.Load()
+	if err != nil {
+		return err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if string(text) != string(l.Node.Text) {
+		l.log().Info("hold the node to its file", "bytes", len(text))
+	}
+	l.Node.Spec, l.Node.Text = s, text
+	return nil
+}
+
+// node returns the node as its file says at the moment.
+func (l *Loop) node() *Node {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	n := *l.Node
+	return &n
+}
+
+// round looks once and does what is to be done.
+func (l *Loop) round(ctx context.Context) error {
+	begin := time.Now()
+	if err := l.reload(); err != nil {
+		return err
+	}
+	n := l.node()
+	n.Done = func(op plan.Op) {
+		l.Stats.repairs.Inc()
+		for _, line := range op.Lines() {
+			l.log().Info("repair", "step", line)
+		}
+	}
+	v, gone, err := n.Keep(ctx)
+	for _, c := range gone {
+		l.Stats.departures.Inc()
+		l.log().Info("departed", "tap", c.Name, "nic", c.ID, "instance", c.Instance)
+	}
+	if v != nil {
+		l.learn(n.Spec, v)
+	}
+	if err != nil {
+		return err
+	}
+	if kept, err := n.Store.File(); err != nil || kept == nil { // the operator's, now that it is what the node is
+		if err := errors.Join(err, n.applied()); err != nil {
+			return err
+		}
+	}
+	l.Stats.rounds.Inc()
+	l.log().Debug("round", "took", time.Since(begin), "nics", len(v.NICs))
+	return nil
+}
+
+// learn takes over what the node answers for now, and announces what is new or goes another way.
+func (l *Loop) learn(node *spec.Node, v *View) {
+	claims, all, ways := standing(Claims(node, v.NICs), v.Have), Claims(node, arrived(v.NICs)), map[string]string{}
+	for _, c := range all {
+		if _, seen := ways[c.Dev]; !seen {
+			ways[c.Dev] = wayOut(v.Have, c.Dev)
+		}
+	}
+	taps, ahead := tapsOf(node, v), l.aheadOf(node, v)
+	index, macs := places(v.Have, all)
+	l.mu.Lock()
+	var fresh []Claim
+	old := make(map[Claim]bool, len(l.claims))
+	for _, c := range l.claims {
+		old[c] = true
+	}
+	for _, c := range claims {
+		if ways[c.Dev] != "" && (!old[c] || l.ways[c.Dev] != ways[c.Dev]) {
+			fresh = append(fresh, c)
+		}
+		delete(old, c)
+	}
+	for dev, way := range ways {
+		if before, known := l.ways[dev]; known && before != way {
+			l.log().Info("uplink changed", "dev", dev, "from", before, "to", way)
+		}
+	}
+	l.claims, l.ways, l.index, l.macs, l.taps, l.ahead = claims, ways, index, macs, taps, ahead
+	l.mu.Unlock()
+	if l.Ears != nil {
+		l.Ears.Guests(slices.Collect(maps.Values(taps)))
+	}
+	if l.Voice == nil {
+		return
+	}
+	lost := make([]Claim, 0, len(old))
+	for c := range old {
+		lost = append(lost, c)
+	}
+	l.Voice.Withdraw(lost...)
+	l.Voice.Announce(fresh...)
+	l.Stats.announced.Add(float64(len(fresh)))
+}

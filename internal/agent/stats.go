@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package agent
+
+import (
+	"fmt"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// Stats counts what a loop does.
+type Stats struct {
+	registry *prometheus.Registry
+
+	rounds, failures, repairs, departures, claimed, released, conflicts, announced, lost prometheus.Counter
+}
+
+// NewStats returns counters that stand at zero.
+func NewStats() *Stats {
+	s := &Stats{registry: prometheus.NewRegistry()}
+	for _, c := range []struct {
+		to         *prometheus.Counter
+		name, help string
+	}{
+		{&s.rounds, "rounds_total", "Rounds that ended with nothing left to do."},
+		{&s.failures, "failures_total", "Rounds that failed."},
+		{&s.repairs, "repairs_total", "Operations applied to make the node what its file and its NICs say."},
+		{&s.departures, "departures_total", "NICs forgotten because their tap is gone."},
+		{&s.claimed, "claims_total", "NICs claimed because their guest showed that it runs here."},
+		{&s.released, "releases_total", "NICs released because another node announced their address and their guest is silent."},
+		{&s.conflicts, "address_conflicts_total", "Times that somebody else claimed the address of a guest that lives here."},
+		{&s.announced, "announcements_total", "Addresses announced."},
+		{&s.lost, "frames_unheard_total", "Times that frames came faster than they were read."},
+	} {
+		*c.to = prometheus.NewCounter(prometheus.CounterOpts{Namespace: "weft", Subsystem: "agent", Name: c.name, Help: c.help})
+		s.registry.MustRegister(*c.to)
+	}
+	return s
+}
+
+// Write writes the counters as a text file for Prometheus' node_exporter (its textfile collector).
+func (s *Stats) Write(file string) error {
+	if err := prometheus.WriteToTextfile(file, s.registry); err != nil {
+		return fmt.Errorf("write the metrics: %w", err)
+	}
+	return nil
+}
