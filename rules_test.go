@@ -20,7 +20,9 @@ var imports = map[string][]string{
 	"cmd/weft":                   {"internal/agent", "internal/ifupdown", "internal/kernel", "internal/lab", "internal/netstate", "internal/nic", "internal/plan", "internal/spec", "internal/vm"},
 	"hack/vm":                    {"internal/vm"},
 	"internal/agent":             {"internal/compile", "internal/netstate", "internal/nic", "internal/plan", "internal/spec"},
+	"internal/announce":          {"internal/frame", "internal/wire"},
 	"internal/compile":           {"internal/netstate", "internal/nft", "internal/spec"},
+	"internal/guest":             {"internal/frame", "internal/wire"},
 	"internal/ifupdown":          {"internal/spec"},
 	"internal/kernel":            {"internal/netstate", "internal/nft", "internal/plan"},
 	"internal/kernel/kerneltest": {"internal/kernel", "internal/netstate", "internal/nft", "internal/plan"},
@@ -28,10 +30,11 @@ var imports = map[string][]string{
 	"internal/nft":               {"internal/netstate"},
 	"internal/nic":               {"internal/spec"},
 	"internal/plan":              {"internal/netstate", "internal/nft"},
+	"internal/wire":              {"internal/frame"},
 }
 
 // pure names the packages that do no I/O, and what they must therefore not import.
-var pure = []string{"internal/netstate", "internal/nft", "internal/spec", "internal/compile", "internal/plan"}
+var pure = []string{"internal/netstate", "internal/nft", "internal/spec", "internal/compile", "internal/plan", "internal/frame"}
 
 var impure = []string{"os", "os/exec", "net/http", "io/ioutil", "syscall", "golang.org/x/sys/unix", "path/filepath"}
 
@@ -40,7 +43,9 @@ var pureNet = []string{"HardwareAddr", "ParseMAC"}
 
 // only names libraries that are one package's business, by the prefix of their import path.
 var only = map[string]string{
+	"github.com/mdlayher/ndp":      "internal/frame",
 	"github.com/mdlayher/netlink":  "internal/kernel",
+	"github.com/mdlayher/socket":   "internal/wire",
 	"github.com/google/nftables":   "internal/kernel",
 	"github.com/spf13/cobra":       "cmd/weft",
 	"go.yaml.in/yaml":              "internal/spec",

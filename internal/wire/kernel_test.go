@@ -1,0 +1,399 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package wire_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"os/exec"
+	"runtime"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"weft/internal/frame"
+	"weft/internal/wire"
+)
+
+var namespaces atomic.Int32
+
+// namespace makes an empty network namespace for the test, and opens it.
+func namespace(t testing.TB) (*wire.Socket, string) {
+	t.Helper()
+	if !strings.Contains(os.Getenv("WEFT_TEST_REQUIRE"), "kernel") {
+		t.Skip("makes network namespaces with bonds, VLANs and VRFs: the kernel lane runs it")
+	}
+	ns := fmt.Sprintf("wire-%d-%d", os.Getpid(), namespaces.Add(1))
+	ip(t, "", "netns add "+ns)
+	t.Cleanup(func() { ip(t, "", "netns del "+ns) })
+	s, err := wire.Open("/run/netns/" + ns)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return s, ns
+}
+
+// ip runs lines of ip in a namespace, "" for the test's own.
+func ip(t testing.TB, ns, lines string) {
+	t.Helper()
+	args := []string{"-batch", "-"}
+	if ns != "" {
+		args = append([]string{"-n", ns}, args...)
+	}
+	cmd := exec.Command("ip", args...)
+	cmd.Stdin = strings.NewReader(lines)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("ip -batch: %v\n%s\n%s", err, out, lines)
+	}
+}
+
+func device(t testing.TB, s *wire.Socket, name string) wire.Device {
+	t.Helper()
+	d, err := s.Device(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+func send(t testing.TB, s *wire.Socket, dev string, f frame.Frame) {
+	t.Helper()
+	if err := s.Send(device(t, s, dev).Index, f); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func listen(t testing.TB, s *wire.Socket, ifindex int) <-chan wire.Event {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	t.Cleanup(cancel)
+	events, err := s.Listen(ctx, ifindex)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return events
+}
+
+// stranger is the source of all frames that the tests send, as kernels speak by themselves.
+var stranger = frame.MAC{0x02, 0xaa, 0, 0, 0, 1}
+
+// heard returns what came from the stranger until the frame that ends the test, as lines.
+func heard(t testing.TB, events <-chan wire.Event, names map[int]string, end func(frame.Message) bool) []string {
+	t.Helper()
+	var lines []string
+	for e := range events {
+		if e.Frame.Src != stranger {
+			continue
+		}
+		if end(e.Frame.Msg) {
+			return lines
+		}
+		line := fmt.Sprintf("%s: %T", names[e.Index], e.Frame.Msg)
+		if a, ok := e.Frame.Msg.(frame.ARP); ok {
+			line += " for " + a.TPA.String()
+		}
+		lines = append(lines, line)
+	}
+	t.Fatalf("the last frame was not heard; before it: %q", lines)
+	return nil
+}
+
+func addr(s string) netip.Addr { return netip.MustParseAddr(s) }
+
+// arp is a frame of the stranger, told from others by the address that it asks for.
+func arp(target string) frame.Frame { return frame.ARPProbe(stranger, addr(target)) }
+
+// TestDevices: a frame is heard once, on the device whose protocols get it.
+func TestDevices(t *testing.T) {
+	here, ns := namespace(t)
+	there, thereNS := namespace(t)
+	events := listen(t, here, 0) // before there is any device
+	ip(t, ns, `link set lo up
+link add eth0 type veth peer name eth0 netns `+thereNS+`
+link add eth1 type veth peer name eth1 netns `+thereNS+`
+link add bond0 type bond mode active-backup miimon 100
+link set eth0 master bond0
+link set eth1 master bond0
+link add vrf993 type vrf table 993
+link add link bond0 name bond0.993 type vlan id 993
+link set bond0.993 master vrf993
+link add br0 type bridge
+link add port0 type veth peer name far0 netns `+thereNS+`
+link set port0 master br0
+link set vrf993 up
+link set bond0 up
+link set bond0.993 up
+link set br0 up
+link set port0 up
+`)
+	ip(t, thereNS, `link set eth0 up
+link set eth1 up
+link set far0 up
+link add link eth0 name eth0.993 type vlan id 993
+link add link eth0 name eth0.50 type vlan id 50
+link set eth0.993 up
+link set eth0.50 up
+`)
+	tap := openTap(t, ns, "tap0")
+	ip(t, ns, "link set tap0 master vrf993 up\n")
+	names := map[int]string{}
+	for _, n := range []string{"bond0", "bond0.993", "tap0", "br0", "eth0", "eth1", "vrf993", "port0"} {
+		names[device(t, here, n).Index] = n
+	}
+	waitActive(t, ns, "eth0")
+
+	write(t, tap, arp("192.0.2.1"))
+	write(t, tap, frame.Frame{Dst: frame.Broadcast, Src: stranger, Msg: frame.RARP{Op: frame.OpReverseRequest, SHA: stranger, SPA: addr("0.0.0.0"), THA: stranger, TPA: addr("0.0.0.0")}})
+	send(t, there, "eth0", arp("192.0.2.2"))
+	send(t, there, "eth0.993", arp("192.0.2.3"))
+	send(t, there, "eth0.50", arp("192.0.2.4"))                                                                              // no such VLAN here
+	send(t, there, "eth0.993", frame.Frame{Dst: frame.MAC{2, 0, 0, 0, 9, 9}, Src: stranger, Msg: arp("192.0.2.5").Msg})      // to another host
+	send(t, there, "eth0.993", frame.Frame{Dst: device(t, here, "bond0.993").MAC, Src: stranger, Msg: arp("192.0.2.6").Msg}) // to this one
+	send(t, there, "far0", arp("192.0.2.7"))                                                                                 // flooded by the bridge
+	send(t, here, "bond0.993", arp("192.0.2.8"))                                                                             // our own
+	send(t, there, "eth0.993", arp("192.0.2.99"))
+	got := heard(t, events, names, func(m frame.Message) bool { a, ok := m.(frame.ARP); return ok && a.TPA == addr("192.0.2.99") })
+	want := []string{
+		"tap0: frame.ARP for 192.0.2.1", "tap0: frame.RARP", "bond0: frame.ARP for 192.0.2.2", "bond0.993: frame.ARP for 192.0.2.3",
+		"bond0.993: frame.ARP for 192.0.2.6", "br0: frame.ARP for 192.0.2.7",
+	}
+	compare(t, got, want)
+
+	// Neighbour discovery, and nothing else of IPv6.
+	ll, last := frame.LinkLocal(stranger), addr("2001:db8::99")
+	dst := frame.MulticastMAC(frame.AllNodes)
+	for _, m := range []frame.Message{
+		frame.NS{Src: ll, Dst: frame.SolicitedNode(last), Target: addr("2001:db8::1"), SLLA: stranger},
+		frame.NA{Src: ll, Dst: frame.AllNodes, Target: addr("2001:db8::1"), TLLA: stranger},
+		frame.RS{Src: ll, Dst: frame.AllRouters},
+		frame.RA{Src: ll, Dst: frame.AllNodes},
+	} {
+		write(t, tap, frame.Frame{Dst: dst, Src: stranger, Msg: m})
+	}
+	forwarded, err := frame.UnsolicitedNA(stranger, ll, addr("2001:db8::2")).Marshal()
+	if err != nil {
+		t.Fatal(err)
+	}
+	forwarded[21] = 64 // the hop limit
+	if _, err := tap.Write(forwarded); err != nil {
+		t.Fatal(err)
+	}
+	send(t, there, "eth0.993", frame.UnsolicitedNA(stranger, ll, addr("2001:db8::3")))
+	write(t, tap, frame.UnsolicitedNA(stranger, ll, last))
+	got = heard(t, events, names, func(m frame.Message) bool { a, ok := m.(frame.NA); return ok && a.Target == last })
+	compare(t, got, []string{"tap0: frame.NS", "tap0: frame.NA", "tap0: frame.RS", "tap0: frame.RA", "bond0.993: frame.NA"})
+}
+
+// compare is of sets: frames that come in on different processors may pass each other.
+func compare(t *testing.T, got, want []string) {
+	t.Helper()
+	count := map[string]int{}
+	for _, g := range got {
+		count[g]++
+	}
+	for _, w := range want {
+		if count[w] != 1 {
+			t.Errorf("%q heard %d times", w, count[w])
+		}
+	}
+	if len(got) != len(want) {
+		t.Errorf("heard %q, want %q", got, want)
+	}
+}
+
+// waitActive waits until a member of bond0 is the one that hears.
+func waitActive(t *testing.T, ns, member string) {
+	t.Helper()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	deadline := time.After(time.Minute)
+	for {
+		out, err := exec.Command("ip", "-n", ns, "-d", "link", "show", "bond0").CombinedOutput()
+		if err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+		if strings.Contains(string(out), "active_slave "+member) {
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-deadline:
+			t.Fatalf("%s does not become active:\n%s", member, out)
+		}
+	}
+}
+
+// openTap makes a tap in a namespace and holds its far end, as QEMU does.
+func openTap(t *testing.T, ns, name string) *os.File {
+	t.Helper()
+	type result struct {
+		f   *os.File
+		err error
+	}
+	done := make(chan result)
+	go func() {
+		runtime.LockOSThread() // never unlocked: the thread has changed its namespace
+		f, err := func() (*os.File, error) {
+			n, err := os.Open("/run/netns/" + ns)
+			if err != nil {
+				return nil, err
+			}
+			if err := errors.Join(unix.Setns(int(n.Fd()), unix.CLONE_NEWNET), n.Close()); err != nil {
+				return nil, err
+			}
+			fd, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
+			if err != nil {
+				return nil, err
+			}
+			ifr, err := unix.NewIfreq(name)
+			if err != nil {
+				return nil, err
+			}
+			ifr.SetUint16(unix.IFF_TAP | unix.IFF_NO_PI)
+			return os.NewFile(uintptr(fd), "tap"), unix.IoctlIfreq(fd, unix.TUNSETIFF, ifr)
+		}()
+		done <- result{f, err}
+	}()
+	r := <-done
+	if r.err != nil {
+		t.Fatal(r.err)
+	}
+	t.Cleanup(func() { _ = r.f.Close() })
+	return r.f
+}
+
+func write(t *testing.T, tap *os.File, f frame.Frame) {
+	t.Helper()
+	b, err := f.Marshal()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := tap.Write(b); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestDevice compares what is read of a device with what was set.
+func TestDevice(t *testing.T) {
+	s, ns := namespace(t)
+	ip(t, ns, "link add eth0 address 02:00:00:00:00:07 type veth peer name eth1\nlink set eth1 up\nlink set eth0 up\n")
+	var d wire.Device
+	until(t, func() bool { d = device(t, s, "eth0"); return d.LinkLocal.IsValid() }) // duplicate address detection takes a second
+	if d.Name != "eth0" || d.MAC.String() != "02:00:00:00:00:07" || d.LinkLocal != addr("fe80::ff:fe00:7") {
+		t.Errorf("%+v", d)
+	}
+	if out, err := exec.Command("ip", "-n", ns, "link", "show", "eth0").Output(); err != nil || !strings.HasPrefix(string(out), fmt.Sprintf("%d: eth0@", d.Index)) {
+		t.Errorf("device %d: %s %v", d.Index, out, err)
+	}
+	ip(t, ns, "link set eth0 address 02:00:00:00:00:08\n")
+	if d := device(t, s, "eth0"); d.MAC.String() != "02:00:00:00:00:08" {
+		t.Errorf("after a change: %+v", d)
+	}
+	ip(t, ns, "link del eth0\n")
+	if d, err := s.Device("eth0"); !errors.Is(err, unix.ENODEV) || err.Error() != "find device eth0: no such device" {
+		t.Errorf("%+v, %v", d, err)
+	}
+	if err := s.Send(d.Index, arp("192.0.2.1")); !errors.Is(err, unix.ENXIO) {
+		t.Errorf("send on a device that is gone: %v", err)
+	}
+	if _, err := s.Device("lo"); err != nil {
+		t.Error(err)
+	}
+	if err := s.Send(device(t, s, "lo").Index, arp("192.0.2.1")); !errors.Is(err, unix.ENETDOWN) {
+		t.Errorf("send on a device that is down: %v", err)
+	}
+}
+
+func until(t *testing.T, so func() bool) {
+	t.Helper()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	deadline := time.After(time.Minute)
+	for !so() {
+		select {
+		case <-tick.C:
+		case <-deadline:
+			t.Fatal("it did not come about")
+		}
+	}
+}
+
+// TestLost: what a slow reader misses is counted, and what is heard and what is lost is what was sent.
+func TestLost(t *testing.T) {
+	here, ns := namespace(t)
+	ip(t, ns, "link add eth0 type veth peer name eth1\nlink set eth0 up\nlink set eth1 up\n")
+	until(t, func() bool { return here.Send(device(t, here, "eth1").Index, arp("192.0.2.1")) == nil })
+	events := listen(t, here, device(t, here, "eth0").Index)
+	const sent = 20_000 // more than the buffer holds
+	from := device(t, here, "eth1").Index
+	for range sent {
+		if err := here.Send(from, arp("192.0.2.2")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// The loss shows with the first frame after it, so go on until it does.
+	count, lost, more := 0, 0, 0
+	next := time.NewTicker(time.Millisecond)
+	defer next.Stop()
+	for lost == 0 || count+lost < sent+more {
+		select {
+		case e, ok := <-events:
+			if !ok {
+				t.Fatalf("%d frames heard and %d lost of %d", count, lost, sent+more)
+			}
+			if a, ok := e.Frame.Msg.(frame.ARP); ok && a.TPA == addr("192.0.2.2") {
+				count, lost = count+1, lost+e.Lost
+			}
+		case <-next.C:
+			if err := here.Send(from, arp("192.0.2.2")); err != nil {
+				t.Fatal(err)
+			}
+			more++
+		}
+	}
+	if lost == 0 || count+lost != sent+more {
+		t.Errorf("%d frames heard and %d lost of %d", count, lost, sent+more)
+	}
+}
+
+// TestEnd: the channel is closed when the context ends, and a device that flaps is heard again.
+func TestEnd(t *testing.T) {
+	here, ns := namespace(t)
+	ip(t, ns, "link add eth0 type veth peer name eth1\nlink set eth0 up\nlink set eth1 up\n")
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	events, err := here.Listen(ctx, device(t, here, "eth0").Index)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, target := range []string{"192.0.2.1", "192.0.2.2"} {
+		from := device(t, here, "eth1").Index
+		until(t, func() bool { return here.Send(from, arp(target)) == nil })
+		heard(t, events, nil, func(m frame.Message) bool { a, ok := m.(frame.ARP); return ok && a.TPA == addr(target) })
+		ip(t, ns, "link set eth0 down\nlink set eth0 up\n")
+	}
+	cancel()
+	for range events {
+		continue
+	}
+}
+
+func TestOpen(t *testing.T) {
+	if s, err := wire.Open("/run/netns/none such"); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("%v, %v", s, err)
+	}
+	if s, err := wire.Open("/dev/null"); !errors.Is(err, unix.EINVAL) {
+		t.Errorf("%v, %v", s, err)
+	}
+}
