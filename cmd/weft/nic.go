@@ -26,7 +26,7 @@ func newNICCommand(o *options) *cobra.Command {
 // nicFlags are what describes a NIC on the command line.
 type nicFlags struct {
 	id, name, mac, network string
-	ips                    []string
+	ips, prefixes          []string
 }
 
 func (f *nicFlags) addresses() ([]netip.Addr, error) {
@@ -41,10 +41,23 @@ func (f *nicFlags) addresses() ([]netip.Addr, error) {
 	return addrs, nil
 }
 
+// routed returns the prefixes that are routed to the guest.
+func (f *nicFlags) routed() ([]netip.Prefix, error) {
+	var all []netip.Prefix
+	for _, s := range f.prefixes {
+		p, err := netip.ParsePrefix(s)
+		if err != nil {
+			return nil, fmt.Errorf("--prefix %s: not a prefix such as 198.51.100.0/24", s)
+		}
+		all = append(all, p)
+	}
+	return all, nil
+}
+
 func newNICAdd(o *options) *cobra.Command {
 	var f nicFlags
 	c := &cobra.Command{
-		Use:     "add --name TAP --mac MAC --network NETWORK [--ip ADDRESS]...",
+		Use:     "add --name TAP --mac MAC --network NETWORK [--ip ADDRESS]... [--prefix PREFIX]...",
 		Short:   "Plug a VM's interface into a network",
 		Long:    "Plug a VM's interface into a network. Its tap must exist. If anything fails, nothing is plugged in and the exit status is 1.",
 		Example: "  weft nic add --name tap0 --mac aa:00:00:94:ed:40 --network public --ip 62.217.124.53 --ip 2001:db8:993::53",
@@ -52,6 +65,9 @@ func newNICAdd(o *options) *cobra.Command {
 		RunE: o.withNode(func(c *cobra.Command, node *agent.Node, _ []string) (err error) {
 			n := spec.NIC{ID: f.id, Name: f.name, MAC: strings.ToLower(f.mac), Network: f.network}
 			if n.Addresses, err = f.addresses(); err != nil {
+				return err
+			}
+			if n.Prefixes, err = f.routed(); err != nil {
 				return err
 			}
 			if n.ID == "" {
@@ -66,6 +82,7 @@ func newNICAdd(o *options) *cobra.Command {
 	c.Flags().StringVar(&f.mac, "mac", "", "the guest's MAC address")
 	c.Flags().StringVar(&f.network, "network", "", "the network, a key of networks in the node file")
 	c.Flags().StringArrayVar(&f.ips, "ip", nil, "an address of the guest's (routed networks need it); may be repeated")
+	c.Flags().StringArrayVar(&f.prefixes, "prefix", nil, "a prefix that is routed to the guest by its address; may be repeated")
 	c.Flags().StringVar(&f.id, "id", "", "the NIC's UUID at the hypervisor (default: a new one)")
 	for _, name := range []string{"name", "mac", "network"} {
 		if err := c.MarkFlagRequired(name); err != nil {
@@ -92,7 +109,7 @@ func idFor(node *agent.Node, n spec.NIC) (string, error) {
 func newNICMove(o *options) *cobra.Command {
 	var f nicFlags
 	c := &cobra.Command{
-		Use:   "move NIC --network NETWORK [--ip ADDRESS]...",
+		Use:   "move NIC --network NETWORK [--ip ADDRESS]... [--prefix PREFIX]...",
 		Short: "Move a NIC to another network, or give it other addresses",
 		Long:  "Move a NIC, named by its tap or its ID, to another network, or give it other addresses. The VM runs on and sees\nnothing of it: its tap is down for a moment, which QEMU does not tell the guest.",
 		Args:  cobra.ExactArgs(1),
@@ -107,11 +124,15 @@ func newNICMove(o *options) *cobra.Command {
 			if n.Addresses, err = f.addresses(); err != nil {
 				return err
 			}
+			if n.Prefixes, err = f.routed(); err != nil {
+				return err
+			}
 			return plug(c, node, n)
 		}),
 	}
 	c.Flags().StringVar(&f.network, "network", "", "the network to move to (default: the one that it is in)")
 	c.Flags().StringArrayVar(&f.ips, "ip", nil, "an address of the guest's there; may be repeated")
+	c.Flags().StringArrayVar(&f.prefixes, "prefix", nil, "a prefix that is routed to the guest there; may be repeated")
 	return c
 }
 

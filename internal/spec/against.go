@@ -3,7 +3,8 @@
 package spec
 
 // CheckAgainst returns an Errors with every interface that the file takes for existing and that does not exist on this
-// node, or nil. exists reports whether the node has an interface of that name.
+// node, or nil. exists reports whether the node has an interface of that name. The devices of networks that are not
+// managed may come and go.
 func CheckAgainst(node *Node, exists func(name string) bool) error {
 	c := &checker{node: node, src: node.src, nets: inOrder(node.src, "networks", node.Networks)}
 	c.collect()
@@ -31,7 +32,11 @@ func CheckAgainst(node *Node, exists func(name string) bool) error {
 		need(node.VLANs[name].ParentName(name), at("vlans", name, "parent"))
 	}
 	for _, name := range c.nets {
-		need(node.Networks[name].Uplink, at("networks", name, "uplink"))
+		for _, l := range node.Networks[name].legs() {
+			if node.Networks[name].IsManaged() {
+				need(l.uplink, l.key(at("networks", name), "uplink"))
+			}
+		}
 	}
 	return c.errs.err()
 }

@@ -66,8 +66,17 @@ func (c *checker) collect() {
 	}
 	c.vrfs = map[string]bool{}
 	for _, net := range c.node.Networks {
-		c.carried[net.Uplink] = true
-		c.vrfs[net.VRFName()] = true
+		for _, u := range c.node.Uplinks(net) {
+			c.carried[u.Parent] = true
+			if !net.IsManaged() {
+				c.carried[u.Dev] = true
+			}
+		}
+		if net.IsManaged() {
+			c.vrfs[net.VRFName()] = true
+		} else {
+			c.carried[net.BridgeName()] = true
+		}
 	}
 	for _, section := range []struct {
 		name  string
@@ -112,11 +121,17 @@ func (c *checker) line(p path) string {
 // collectNetwork claims the interfaces that a network makes.
 func (c *checker) collectNetwork(name string, net *Network) {
 	p := at("networks", name)
-	if net.VLAN != 0 && net.Uplink != "" && !c.node.VLANAware(net) {
-		if _, declared := c.node.vlanOf(net.Uplink, net.VLAN); !declared {
-			dev := c.node.UplinkDevice(net)
+	if !net.IsManaged() {
+		return
+	}
+	for _, l := range net.legs() {
+		if l.vlan == 0 || c.node.VLANAware(net) {
+			continue
+		}
+		if _, declared := c.node.vlanOf(l.uplink, l.vlan); !declared {
+			dev := c.node.deviceOf(l)
 			if first, taken := c.devices[dev]; !taken || !byNetwork(first, "vlan") { // or refused by its number
-				c.claimMade(dev, p.key("vlan"), "VLAN device", "declare it under vlans with a shorter name")
+				c.claimMade(dev, l.key(p, "vlan"), "VLAN device", "declare it under vlans with a shorter name")
 			}
 		}
 	}

@@ -105,8 +105,10 @@ func (c *checker) checkMembers() {
 		c.refuseMember(c.node.VLANs[name].ParentName(name), p.key("parent"), "a VLAN device on it gets no frames")
 	}
 	for _, name := range c.nets {
-		if n := c.node.Networks[name]; n.Uplink != "" && n.VLAN != 0 { // its native VLAN has been given away twice then
-			c.refuseMember(n.Uplink, at("networks", name, "uplink"), "a network on it gets no frames")
+		for _, l := range c.node.Networks[name].legs() {
+			if l.vlan != 0 { // its native VLAN has been given away twice then
+				c.refuseMember(l.uplink, l.key(at("networks", name), "uplink"), "a network on it gets no frames")
+			}
 		}
 	}
 	for _, name := range inOrder(c.src, "links", c.node.Links) {

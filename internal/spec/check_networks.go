@@ -5,6 +5,7 @@ package spec
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 )
 
 // channel is what two networks cannot both use: a VLAN of an uplink, or of a VLAN-aware bridge.
@@ -25,26 +26,28 @@ func (c *checker) checkNetworks() {
 		if n.Mode == "" {
 			continue // missing or unread, and the rest depends on it
 		}
-		same := c.sameChannel(channels, name, n, p)
 		if n.Mode == Routed {
 			c.checkRouted(name, n, p, tables)
 		} else {
 			c.checkBridged(name, n, p, bridges)
 		}
 		c.checkNetworkMTU(n, p)
-		if !same && !c.unread(p.key("vlan")) {
-			c.checkUplink(name, n, p)
+		if c.node.VLANAware(n) {
+			c.sameChannel(channels, name, channel{n.Bridge, n.VLAN}, p.key("vlan"))
+			continue
+		}
+		for _, l := range n.legs() {
+			q := l.key(p, "vlan")
+			if !c.sameChannel(channels, name, channel{l.uplink, l.vlan}, q) && !c.unread(q) && n.IsManaged() {
+				c.checkUplink(name, n, l, p)
+			}
 		}
 	}
 }
 
 // sameChannel refuses a second network on one VLAN of an uplink.
-func (c *checker) sameChannel(channels map[channel]string, name string, n *Network, p path) bool {
-	ch := channel{n.Uplink, n.VLAN}
-	if c.node.VLANAware(n) {
-		ch.device = n.Bridge
-	}
-	if ch.device == "" || c.unread(p.key("vlan")) {
+func (c *checker) sameChannel(channels map[channel]string, name string, ch channel, p path) bool {
+	if c.unread(p) {
 		return false
 	}
 	first, twice := channels[ch]
@@ -56,7 +59,7 @@ func (c *checker) sameChannel(channels map[channel]string, name string, n *Netwo
 	if ch.vlan == 0 {
 		what = "the native VLAN of " + ch.device
 	}
-	c.fail(p.key("vlan"), "%s is that of network %s already%s", what, first, c.line(at("networks", first)))
+	c.fail(p, "%s is that of network %s already%s", what, first, c.line(at("networks", first)))
 	return true
 }
 
@@ -64,14 +67,15 @@ func (c *checker) checkRouted(name string, n *Network, p path, tables map[uint32
 	if n.Bridge != "" {
 		c.fail(p.key("bridge"), "a routed network has no bridge: guests are reached by their routes")
 	}
-	if n.Uplink == "" && !c.unread(p.key("uplink")) {
-		c.fail(p, "uplink is missing; a routed network needs one")
-	}
+	c.checkWays(n, p)
 	if n.IPv4 == nil && n.IPv6 == nil && !c.unread(p.key("ipv4")) && !c.unread(p.key("ipv6")) {
 		c.fail(p, "ipv4 or ipv6 is missing; a routed network needs a subnet")
 	}
-	if n.Policy == "rules" && n.VRF != "" {
-		c.fail(p.key("vrf"), "policy is rules, and there is no VRF then")
+	if n.PolicyWord() == "rules" && n.VRF != "" {
+		c.fail(p.key("vrf"), "policy is rules%s, and there is no VRF then", map[bool]string{true: " where the network is not managed"}[n.Policy == ""])
+	}
+	if n.Conntrack && !n.IsManaged() {
+		c.fail(p.key("conntrack"), "the uplink is somebody else's, and what comes in by it gets no zone of this network")
 	}
 	t, q := n.TableNumber(), p.key("table")
 	switch {
@@ -95,16 +99,36 @@ func (c *checker) checkRouted(name string, n *Network, p path, tables map[uint32
 	}
 }
 
+// checkWays finds the families of a routed network that have no way to the outside. Somebody else's table leads there by
+// itself, but IPv6 is answered for on the device.
+func (c *checker) checkWays(n *Network, p path) {
+	if n.Uplink != "" || c.unread(p.key("uplink")) {
+		return
+	}
+	four := n.IPv4 != nil && n.IPv4.Uplink == "" && !c.unread(p.key("ipv4").key("uplink"))
+	six := n.IPv6 != nil && n.IPv6.Uplink == "" && !c.unread(p.key("ipv6").key("uplink"))
+	switch {
+	case n.IsManaged() && (four || six || n.IPv4 == nil && n.IPv6 == nil):
+		c.fail(p, "uplink is missing; a routed network needs one")
+	case !n.IsManaged() && six:
+		c.fail(p, "uplink is missing; the node answers on it for the guests' IPv6 addresses")
+	}
+}
+
 func (c *checker) checkBridged(name string, n *Network, p path, bridges map[string]string) {
 	for _, k := range []struct {
 		name string
 		set  bool
 	}{
-		{"ipv4", n.IPv4 != nil}, {"ipv6", n.IPv6 != nil}, {"table", n.Table != 0}, {"vrf", n.VRF != ""}, {"policy", n.Policy != ""},
+		{"ipv4", n.IPv4 != nil}, {"ipv6", n.IPv6 != nil}, {"table", n.Table != 0}, {"vrf", n.VRF != ""}, {"policy", n.Policy != ""}, {"conntrack", n.Conntrack},
 	} {
 		if k.set {
 			c.fail(p.key(k.name), "a bridged network has no %s: the node does not route for it, guests are on the VLAN itself", k.name)
 		}
+	}
+	if !n.IsManaged() {
+		c.checkForeignBridge(n, p)
+		return
 	}
 	if n.Bridge == "" && n.VLAN == 0 && !c.unread(p.key("vlan")) && !c.unread(p.key("bridge")) {
 		c.fail(p, "bridge is missing; it is named vlanVLAN only where there is a VLAN")
@@ -126,36 +150,49 @@ func (c *checker) checkBridged(name string, n *Network, p path, bridges map[stri
 	bridges[br] = name
 }
 
-// checkUplink looks at the device that carries the network.
-func (c *checker) checkUplink(name string, n *Network, p path) {
-	dev, q := c.node.UplinkDevice(n), p.key("uplink")
-	if dev == "" {
-		return
-	}
+// checkForeignBridge looks at a bridged network whose bridge somebody else makes.
+func (c *checker) checkForeignBridge(n *Network, p path) {
+	q := p.key("bridge")
 	switch {
-	case c.node.VRFs[n.Uplink] != nil:
-		c.fail(q, "%s is a VRF, which carries no network", n.Uplink)
+	case n.Bridge == "" && !c.unread(q):
+		c.fail(p, "bridge is missing; a bridged network that is not managed is a bridge that somebody else makes")
+	case c.made(n.Bridge):
+		c.fail(q, "%s is %s, and so weft's to make: take managed: false out, or name another", n.Bridge, c.spell(c.devices[n.Bridge]))
+	case reserved(n.Bridge):
+		c.fail(q, "%s is no bridge", n.Bridge)
+	}
+	if n.Uplink != "" {
+		c.fail(p.key("uplink"), "who makes the bridge gives it its uplink, and the network is not managed")
+	}
+}
+
+// checkUplink looks at a device that carries the network.
+func (c *checker) checkUplink(name string, n *Network, l leg, p path) {
+	dev, q := c.node.deviceOf(l), l.key(p, "uplink")
+	switch {
+	case c.node.VRFs[l.uplink] != nil:
+		c.fail(q, "%s is a VRF, which carries no network", l.uplink)
 		return
-	case reserved(n.Uplink):
-		c.fail(q, "%s carries no network", n.Uplink)
+	case reserved(l.uplink):
+		c.fail(q, "%s carries no network", l.uplink)
 		return
-	case n.Uplink == n.BridgeName() && n.Mode == Bridged:
-		c.fail(q, "%s is the network's own bridge", n.Uplink)
+	case l.uplink == n.BridgeName() && n.Mode == Bridged:
+		c.fail(q, "%s is the network's own bridge", l.uplink)
 		return
-	case dev == n.Uplink && n.Mode == Bridged && c.node.Bridges[dev] != nil:
+	case dev == l.uplink && n.Mode == Bridged && c.node.Bridges[dev] != nil:
 		c.fail(q, "%s is a bridge, and a bridge cannot be a port of another: write bridge: %s instead", dev, dev)
 		return
 	}
-	m := master{net: name, at: q}
+	m := master{net: name, at: q, what: "the uplink of network " + name}
 	switch {
 	case n.Mode == Bridged:
-		m.name, m.what = n.BridgeName(), "the uplink of network "+name
+		m.name = n.BridgeName()
 	case n.VRFName() != "":
-		m.name, m.what = n.VRFName(), "the uplink of network "+name
+		m.name = n.VRFName()
 	default:
-		m.name, m.what = "network "+name, "the uplink of network "+name
+		m.name = "network " + name
 	}
-	if n.VLAN != 0 && c.node.VLANs[dev] != nil {
+	if l.vlan != 0 && c.node.VLANs[dev] != nil {
 		m.at = at("vlans", dev)
 		if first, taken := c.masters[dev]; taken {
 			m.at = first.at
@@ -166,17 +203,18 @@ func (c *checker) checkUplink(name string, n *Network, p path) {
 		}
 	}
 	c.give(dev, m)
-	c.checkUplinkIPv6(name, n, dev)
+	c.checkUplinkIPv6(name, n, l)
 }
 
 // checkUplinkIPv6 compares what a declared uplink says of IPv6 with what its network needs.
-func (c *checker) checkUplinkIPv6(name string, n *Network, dev string) {
+func (c *checker) checkUplinkIPv6(name string, n *Network, way leg) {
+	dev := c.node.deviceOf(way)
 	l := c.node.linkOf(dev)
 	if l == nil || l.IPv6 == nil || c.devices[dev] == "" {
 		return
 	}
 	p := c.devices[dev].key("ipv6")
-	wants := n.Mode == Routed && n.IPv6 != nil
+	wants := n.Mode == Routed && slices.Contains(way.families, 6)
 	switch {
 	case wants && !*l.IPv6:
 		c.fail(p, "network %s on %s has IPv6", name, dev)
@@ -188,9 +226,9 @@ func (c *checker) checkUplinkIPv6(name string, n *Network, dev string) {
 func (c *checker) checkNetworkMTU(n *Network, p path) {
 	under := *n
 	under.MTU = 0
-	below, on := c.node.NetworkMTU(&under), n.Uplink
-	if c.node.VLANAware(n) {
-		on = n.Bridge
+	below, on := c.node.NetworkMTU(&under), n.Bridge
+	if ways := n.legs(); len(ways) > 0 && !c.node.VLANAware(n) {
+		on = ways[0].uplink
 	}
 	if n.MTU != 0 && below != 0 && n.MTU > below {
 		c.fail(p.key("mtu"), "%d is above the %d of %s, which the network is on", n.MTU, below, on)

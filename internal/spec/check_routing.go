@@ -18,7 +18,7 @@ func (c *checker) checkRoutes() {
 	for _, name := range c.nets { // what networks put into their tables
 		n := c.node.Networks[name]
 		for _, f := range []*Prefix{n.IPv4, n.IPv6} {
-			if f == nil || n.Mode != Routed || !f.Subnet.IsValid() {
+			if f == nil || n.Mode != Routed || !n.IsManaged() || !f.Subnet.IsValid() {
 				continue
 			}
 			metric := defaultMetric(f.Subnet.Addr())
@@ -267,41 +267,47 @@ func (c *checker) neededSysctls() map[string]need {
 	}
 	for _, name := range c.nets {
 		n, who := c.node.Networks[name], "network "+name
-		dev := c.node.UplinkDevice(n)
-		if n.Mode == Routed {
-			needsOfRouted(needs, n, dev, who)
-			continue
-		}
-		if dev != "" {
-			needs["net/ipv6/conf/"+dev+"/disable_ipv6"] = need{"1", who}
-		}
-		if br := n.BridgeName(); c.node.Bridges[br] == nil {
-			needs["net/ipv6/conf/"+br+"/disable_ipv6"] = need{"1", who}
+		switch {
+		case n.Mode == Routed && n.IsManaged():
+			for _, u := range c.node.Uplinks(n) {
+				needsOfRouted(needs, n, u, who)
+			}
+		case n.Mode == Routed:
+			if dev := c.node.FamilyUplink(n, 6); dev != "" {
+				needs["net/ipv6/conf/"+dev+"/proxy_ndp"] = need{"1", who}
+			}
+		case n.IsManaged():
+			for _, u := range c.node.Uplinks(n) {
+				needs["net/ipv6/conf/"+u.Dev+"/disable_ipv6"] = need{"1", who}
+			}
+			if br := n.BridgeName(); c.node.Bridges[br] == nil {
+				needs["net/ipv6/conf/"+br+"/disable_ipv6"] = need{"1", who}
+			}
 		}
 	}
 	return needs
 }
 
-// needsOfRouted adds the settings without which a routed network does not work.
-func needsOfRouted(needs map[string]need, n *Network, dev, who string) {
+// needsOfRouted adds the settings without which a routed network does not work on this uplink.
+func needsOfRouted(needs map[string]need, n *Network, u Uplink, who string) {
 	on := func(value string, files ...string) {
 		for _, file := range files {
 			needs["net/"+file] = need{value, who}
 		}
 	}
-	v4, v6 := "ipv4/conf/"+dev+"/", "ipv6/conf/"+dev+"/"
-	if n.IPv4 != nil {
+	v4, v6 := "ipv4/conf/"+u.Dev+"/", "ipv6/conf/"+u.Dev+"/"
+	if u.IPv4 {
 		on("1", "ipv4/ip_forward", "ipv4/conf/all/forwarding", v4+"forwarding", v4+"proxy_arp")
-		on("0", "ipv4/conf/all/send_redirects", v4+"send_redirects", "ipv4/neigh/"+dev+"/proxy_delay")
+		on("0", "ipv4/conf/all/send_redirects", v4+"send_redirects", "ipv4/neigh/"+u.Dev+"/proxy_delay")
 	} else {
 		on("0", v4+"proxy_arp")
 	}
-	if n.IPv4 != nil && n.PolicyWord() == "rules" {
+	if u.IPv4 && n.PolicyWord() == "rules" {
 		on("0", v4+"rp_filter")
 	}
-	if n.IPv6 != nil {
+	if u.IPv6 {
 		on("1", "ipv6/conf/all/forwarding", v6+"forwarding", v6+"proxy_ndp")
-		on("0", v6+"disable_ipv6", v6+"accept_ra", v6+"autoconf", "ipv6/neigh/"+dev+"/proxy_delay")
+		on("0", v6+"disable_ipv6", v6+"accept_ra", v6+"autoconf", "ipv6/neigh/"+u.Dev+"/proxy_delay")
 	} else {
 		on("1", v6+"disable_ipv6")
 	}

@@ -120,14 +120,14 @@ var keys = map[string]key{
 	"Neighbour.proxy": {doc: "The node answers for the address on the interface."},
 
 	"Network.mode":      oneOf("bridged: guests are on the VLAN itself. routed: the node routes to each guest's address, and has none of its own in the subnet.", Bridged, Routed).must(),
-	"Network.uplink":    {doc: "The device whose VLAN the network uses. A bridged network without one stays on the node.", form: ifName, example: "bond0"},
-	"Network.vlan":      num(1, 4094, "The VLAN's number. Without it the network is the uplink's native VLAN.", 993),
+	"Network.uplink":    {doc: "The device whose VLAN the network uses. A bridged network without one stays on the node. Of a routed network that is not managed, the device that somebody else makes; only IPv6 needs it then.", form: ifName, example: "bond0"},
+	"Network.vlan":      num(1, 4094, "The VLAN's number. Without it the network is the uplink's native VLAN. Of a bridge that is not managed, the VLAN that its guests are in; it has to filter VLANs then.", 993),
 	"Network.mtu":       num(68, 65535, "Largest packet in bytes. Default the uplink's.", 1500),
-	"Network.bridge":    {doc: "bridged: the name of the network's own bridge (default vlanVLAN), or that of a bridge under bridges.", form: ifName, example: "vlan992"},
+	"Network.bridge":    {doc: "bridged: the name of the network's own bridge (default vlanVLAN), or that of a bridge under bridges, or with managed: false of one that somebody else makes.", form: ifName, example: "vlan992"},
 	"Network.vrf":       {doc: "routed: the name of the network's VRF (default vrfTABLE).", form: ifName, example: "vrf993"},
 	"Network.table":     num(1, 65535, "routed: the network's routing table (default the VLAN's number).", 993),
-	"Network.policy":    oneOf("routed: how packets come to the table, by a VRF (default) or by one rule for each interface.", "vrf", "rules"),
-	"Network.managed":   {doc: "false: the bridge, or the table with its rules, routes and uplinks, is somebody else's (ifupdown's, an administrator's); only NICs are plugged in. true unless said otherwise."},
+	"Network.policy":    oneOf("routed: how packets come to the table, by a VRF (default) or by one rule for each interface (default with managed: false).", "vrf", "rules"),
+	"Network.managed":   {doc: "false: the bridge, or the table with its rules, routes and uplinks, is somebody else's (ifupdown's, an administrator's), and stays as it is; weft only plugs NICs in. Of a routed network that is the rule, the routes and the settings of each tap, IPv6 proxy entries on the uplink, and an unreachable default at the end of the table, behind whatever its owner has there. proxy_arp on the uplink is the owner's to set. Default true."},
 	"Network.conntrack": {doc: "routed: connections are tracked on this node (a stateful firewall asks for it); those of this network get a zone of their own, so that two networks may use the same addresses."},
 	"Network.ipv4":      {doc: "routed: the network's IPv4 subnet."},
 	"Network.ipv6":      {doc: "routed: the network's IPv6 subnet."},
@@ -135,8 +135,8 @@ var keys = map[string]key{
 	"Prefix.subnet":     key{doc: "The subnet.", form: subnetText, example: "62.217.124.48/29"}.must(),
 	"Prefix.gateway":    {doc: "The router on the VLAN; in the subnet, or for IPv6 a link-local address.", example: "62.217.124.49"},
 	"Prefix.arp_source": {doc: "IPv4: sender of the ARP requests that the node sends on the VLAN; an address of the subnet that no guest has. Without it the kernel chooses.", example: "62.217.124.54"},
-	"Prefix.uplink":     {doc: "The device whose VLAN this family uses; the network's unless said otherwise.", example: "bond1"},
-	"Prefix.vlan":       {doc: "The VLAN of this family, where IPv4 and IPv6 are apart; the network's unless said otherwise.", example: "994"},
+	"Prefix.uplink":     {doc: "The device whose VLAN this family uses; the network's unless said otherwise.", form: ifName, example: "bond1"},
+	"Prefix.vlan":       num(1, 4094, "The VLAN of this family, where IPv4 and IPv6 are apart; the network's unless said otherwise.", 994),
 }
 
 // closest returns the candidate that word was probably meant to be, or "".

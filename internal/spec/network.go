@@ -21,6 +21,14 @@ type leg struct {
 	at       string // the key of the network that the way is said under: "ipv4" or "ipv6", "" for the network's own keys
 }
 
+// key returns the place of the network at p where this key of the way is said.
+func (l leg) key(p path, k string) path {
+	if l.at != "" {
+		p = p.key(l.at)
+	}
+	return p.key(k)
+}
+
 // legs returns the network's ways to the outside: one, or two where a routed network has IPv4 and IPv6 apart. A network
 // that stays on the node has none.
 func (n *Network) legs() []leg {
@@ -112,7 +120,13 @@ func (n *Node) deviceOf(l leg) string {
 // if there are none. What the node file says of a network comes first. The error, an Errors, names NICs that describe one
 // network differently.
 func WithNICs(node *Node, nics []NIC) (*Node, error) {
-	merged, by := node, map[string]string{}
+	merged, _, err := merge(node, nics)
+	return merged, err
+}
+
+// merge does what WithNICs says, and returns as well which NIC described each network first.
+func merge(node *Node, nics []NIC) (merged *Node, by map[string]string, err error) {
+	merged, by = node, map[string]string{}
 	var errs Errors
 	for i := range nics {
 		nic := &nics[i]
@@ -134,9 +148,9 @@ func WithNICs(node *Node, nics []NIC) (*Node, error) {
 		}
 	}
 	if len(errs) > 0 {
-		return nil, errs
+		return nil, nil, errs
 	}
-	return merged, nil
+	return merged, by, nil
 }
 
 // Equal reports whether two NICs say the same, what they were before a move included.

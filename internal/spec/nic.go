@@ -10,16 +10,27 @@ import (
 
 // ParseNIC returns a NIC in canonical form from words as a command line or a hypervisor's hook has them. The error, an
 // Errors, has every mistake that the words alone show; CheckNICs compares with the node and with the other NICs.
-func ParseNIC(id, name, mac, network string, addresses []string) (NIC, error) {
+func ParseNIC(id, name, mac, network string, addresses, prefixes []string) (NIC, error) {
 	nic := NIC{ID: id, Name: name, MAC: mac, Network: network}
 	var errs Errors
+	fail := func(format string, args ...any) {
+		errs = append(errs, Error{Path: "nic " + name, Msg: fmt.Sprintf(format, args...)})
+	}
 	for _, text := range addresses {
 		a, why := parseAddr(text)
 		if why != "" {
-			errs = append(errs, Error{Path: "nic " + name, Msg: "address " + why})
+			fail("address %s", why)
 			continue
 		}
 		nic.Addresses = append(nic.Addresses, a)
+	}
+	for _, text := range prefixes {
+		p, why := parsePrefix(text, subnetText)
+		if why != "" {
+			fail("prefix %s", why)
+			continue
+		}
+		nic.Prefixes = append(nic.Prefixes, p)
 	}
 	if canonical, why := parseMAC(mac); why == "" {
 		nic.MAC = canonical
@@ -63,6 +74,16 @@ func (n *NIC) mistakes() Errors {
 			fail("address %s is here twice", a)
 		}
 	}
+	for i, p := range n.Prefixes {
+		if why := badPrefix(p); why != "" {
+			fail("prefix %s", why)
+		} else if slices.Contains(n.Prefixes[:i], p) {
+			fail("prefix %s is here twice", p)
+		}
+	}
+	if why := badLine(n.Instance); why != "" {
+		fail("instance: %s", why)
+	}
 	return errs
 }
 
@@ -72,10 +93,11 @@ func (n *NIC) mistakes() Errors {
 // No two NICs of a node have one ID, tap or MAC. An address is given once; a private one (RFC 1918, RFC 4193) once in
 // each network, because networks of different tenants may have the same.
 func CheckNICs(node *Node, nics []NIC) error {
-	node, err := WithNICs(node, nics)
+	node, by, err := merge(node, nics)
 	if err != nil {
 		return err
 	}
+	errs := described(node, by)
 	c := &checker{node: node, nets: inOrder(node.src, "networks", node.Networks)}
 	c.collect()
 	for name, b := range node.Bonds {
@@ -89,7 +111,6 @@ func CheckNICs(node *Node, nics []NIC) error {
 		}
 	}
 	n := &nicChecker{checker: c, ids: map[string]string{}, names: map[string]string{}, macs: map[string]string{}, ips: map[tenantIP]string{}, own: c.owners()}
-	var errs Errors
 	for i := range nics {
 		nic := &nics[i]
 		mistakes := append(nic.mistakes(), n.among(nic)...)
@@ -100,7 +121,7 @@ func CheckNICs(node *Node, nics []NIC) error {
 		}
 		errs = append(errs, mistakes...)
 	}
-	if len(errs) == 0 {
+	if errs = append(errs, overlaps(nics)...); len(errs) == 0 {
 		return nil
 	}
 	return errs
@@ -161,44 +182,6 @@ func (n *nicChecker) among(nic *NIC) Errors {
 	}
 	if p, ok := n.devices[nic.Name]; ok {
 		fail("%s is no tap: it is %s of the node file", nic.Name, p)
-	}
-	return errs
-}
-
-// inNetwork compares a NIC with the network that it is plugged into.
-func (n *nicChecker) inNetwork(nic *NIC, net *Network) Errors {
-	if net.Mode != Routed {
-		return nil // the node does not know the VLAN's subnets
-	}
-	var errs Errors
-	fail := func(format string, args ...any) {
-		errs = append(errs, Error{Path: "nic " + nic.Name, Msg: fmt.Sprintf(format, args...)})
-	}
-	if len(nic.Addresses) == 0 && !nic.Prepared {
-		fail("an address is missing; network %s is routed, and leads to a guest by its addresses", nic.Network)
-	}
-	for _, a := range nic.Addresses {
-		f, family := net.IPv4, "IPv4"
-		if a.Is6() {
-			f, family = net.IPv6, "IPv6"
-		}
-		switch {
-		case !a.IsValid() || noUnicast(a) != "":
-		case f == nil:
-			fail("address %s: network %s has no %s", a, nic.Network, family)
-		case !f.Subnet.Contains(a):
-			fail("address %s is not in %s of network %s", a, f.Subnet, nic.Network)
-		case noHost(a, f.Subnet) != "":
-			fail("address %s", noHost(a, f.Subnet))
-		case a == f.Gateway:
-			fail("address %s is the gateway of network %s", a, nic.Network)
-		case a == f.ARPSource:
-			fail("address %s is the arp_source of network %s: the node asks in its name", a, nic.Network)
-		default:
-			if owner := n.own[a]; owner != "" {
-				fail("address %s is the node's own, on %s", a, owner)
-			}
-		}
 	}
 	return errs
 }

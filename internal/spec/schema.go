@@ -81,8 +81,8 @@ func structSchema(s *jsonschema.Schema, t reflect.Type) {
 	}
 	if t == reflect.TypeFor[Network]() {
 		s.AllOf = []*jsonschema.Schema{
-			inMode(Bridged, []string{"ipv4", "ipv6", "table", "vrf", "policy"}),
-			inMode(Routed, []string{"bridge"}, "uplink"),
+			inMode(Bridged, []string{"ipv4", "ipv6", "table", "vrf", "policy", "conntrack"}),
+			inMode(Routed, []string{"bridge"}),
 		}
 	}
 }
@@ -90,10 +90,10 @@ func structSchema(s *jsonschema.Schema, t reflect.Type) {
 // nothing is the schema that no value has.
 func nothing() *jsonschema.Schema { return &jsonschema.Schema{Not: &jsonschema.Schema{}} }
 
-// inMode says which keys a network of this mode cannot have, and which it needs.
-func inMode(mode string, without []string, needs ...string) *jsonschema.Schema {
+// inMode says which keys a network of this mode cannot have.
+func inMode(mode string, without []string) *jsonschema.Schema {
 	var is any = mode
-	then := &jsonschema.Schema{Properties: map[string]*jsonschema.Schema{}, PropertyOrder: without, Required: needs}
+	then := &jsonschema.Schema{Properties: map[string]*jsonschema.Schema{}, PropertyOrder: without}
 	for _, name := range without {
 		then.Properties[name] = nothing()
 	}
