@@ -17,12 +17,13 @@ import (
 
 // imports says which packages of ours a package may import. What is not listed may import none.
 var imports = map[string][]string{
-	"cmd/weft":                   {"internal/agent", "internal/ifupdown", "internal/kernel", "internal/lab", "internal/netstate", "internal/nic", "internal/plan", "internal/spec", "internal/vm"},
+	"cmd/weft":                   {"internal/agent", "internal/ganeti", "internal/ifupdown", "internal/kernel", "internal/lab", "internal/netstate", "internal/nic", "internal/plan", "internal/spec", "internal/vm"},
 	"hack/vm":                    {"internal/vm"},
 	"internal/agent":             {"internal/compile", "internal/netstate", "internal/nic", "internal/plan", "internal/spec"},
 	"internal/announce":          {"internal/frame", "internal/wire"},
 	"internal/compile":           {"internal/netstate", "internal/nft", "internal/spec"},
 	"internal/guest":             {"internal/frame", "internal/wire"},
+	"internal/ganeti":            {"internal/netstate", "internal/spec"},
 	"internal/ifupdown":          {"internal/spec"},
 	"internal/kernel":            {"internal/netstate", "internal/nft", "internal/plan"},
 	"internal/kernel/kerneltest": {"internal/kernel", "internal/netstate", "internal/nft", "internal/plan"},

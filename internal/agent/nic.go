@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/netip"
 	"slices"
 
 	"weft/internal/compile"
@@ -47,11 +48,16 @@ func (n *Node) plug(ctx context.Context, c spec.NIC) error {
 		}
 		c.Was = nil
 		rest := slices.DeleteFunc(slices.Clone(nics), func(o spec.NIC) bool {
-			// the intent of an earlier tap of this name is a dead VM's
-			return o.ID == c.ID || o.Name == c.Name && !there(have, o)
+			return o.ID == c.ID || !there(have, o) && collide(o, c)
 		})
 		return append(rest, c), nil
 	})
+}
+
+// collide reports whether two NICs have a tap's name, a MAC or an address in common. The intent of a tap that is gone is a
+// dead VM's, and does not keep what it had from the next one.
+func collide(a, b spec.NIC) bool {
+	return a.Name == b.Name || a.MAC == b.MAC || slices.ContainsFunc(a.Addresses, func(x netip.Addr) bool { return slices.Contains(b.Addresses, x) })
 }
 
 // Unplug takes the NIC with this ID out. Its tap, if it is still there, is left without a network and down.

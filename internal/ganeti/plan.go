@@ -1,0 +1,239 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package ganeti
+
+import (
+	"fmt"
+	"maps"
+	"net"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"weft/internal/netstate"
+	"weft/internal/spec"
+)
+
+// Running is the context of a NIC that was found in Ganeti's runtime files: its guest runs here, and nobody calls for it.
+const Running Context = "running"
+
+// Site is the node that a NIC is planned for.
+type Site struct {
+	Node     *spec.Node
+	Have     *netstate.State   // what the kernel has: the uplinks of networks that the node file does not know are found in it
+	NICs     []spec.NIC        // those that are plugged in by intent
+	Tables   map[string]uint32 // the names of routing tables (iproute2's rt_tables)
+	Settings Settings
+}
+
+// Plan is what is to be done for a NIC.
+type Plan struct {
+	NIC     spec.NIC
+	Context Context
+	// Probe says that somebody else might have the NIC's addresses: they are to be asked for before they are claimed.
+	// After a migration the guest itself still has them on its old node, for all that the VLAN knows.
+	Probe bool
+	Notes []string // what Ganeti, or a tag, asks for and weft does not do, a line each
+}
+
+// Plan says how the NIC is to be plugged in. It is a pure function. The error is one line, names the variable that asks
+// for what cannot be had, and means that the instance must not start.
+func (s Site) Plan(e Environment, c Context) (Plan, error) {
+	p := &planner{Site: s, e: e, plan: Plan{
+		NIC:     spec.NIC{ID: e.ID, Name: e.Interface, MAC: e.MAC, Instance: e.Instance},
+		Context: c,
+	}}
+	find := map[string]func() error{Routed: p.routed, Bridged: p.bridged, Ext: p.ext}[e.Mode]
+	if find == nil {
+		return Plan{}, fmt.Errorf("MODE: weft has no %s networks yet", e.Mode)
+	}
+	if err := p.tags(); err != nil {
+		return Plan{}, err
+	}
+	if err := find(); err != nil {
+		return Plan{}, err
+	}
+	n := p.network()
+	if n.Mode == spec.Bridged {
+		return p.plan, nil // the guest answers for itself: there is nothing to claim, and nothing to wait for
+	}
+	if err := p.addresses(n); err != nil {
+		return Plan{}, err
+	}
+	nic := &p.plan.NIC
+	nic.Prepared = c == MigrationBefore
+	p.plan.Probe = !nic.Prepared && c != MigrationAfter && c != Running
+	return p.plan, nil
+}
+
+type planner struct {
+	Site
+	e    Environment
+	plan Plan
+}
+
+func (p *planner) note(format string, args ...any) {
+	p.plan.Notes = append(p.plan.Notes, fmt.Sprintf(format, args...))
+}
+
+// network returns the network that was found.
+func (p *planner) network() *spec.Network {
+	if n := p.Node.Networks[p.plan.NIC.Network]; n != nil {
+		return n
+	}
+	return p.plan.NIC.Net
+}
+
+// tags looks at the network's and the instance's tags for what weft does not do. Losing a tenant's isolation without a
+// word would be worse than a VM that does not start; what only leaves a comfort out is a note.
+func (p *planner) tags() error {
+	var network []string
+	if p.e.Network != nil {
+		network = p.e.Network.Tags
+	}
+	for _, t := range network {
+		switch t {
+		case p.Settings.MACFilteredTag:
+			return fmt.Errorf("NETWORK_TAGS: %s is not yet supported, and without it the guests of this network would not be kept apart from others", t)
+		case p.Settings.NFDHCPDTag, p.Settings.MasqTag, p.Settings.DNSTag:
+			p.note("NETWORK_TAGS: %s is not yet supported", t)
+		}
+	}
+	for _, t := range p.e.Tags {
+		// synnefo:network:IDENT:PROFILE, where IDENT is the NIC's index, name or UUID
+		f := strings.Split(t, ":")
+		if len(f) != 4 || f[0] != "synnefo" || f[1] != "network" || f[3] == "unprotected" {
+			continue
+		}
+		if id := f[2]; id == fmt.Sprint(p.e.Index) || id == p.e.Name || strings.EqualFold(id, p.e.ID) {
+			p.note("TAGS: the firewall profile %s (%s) is not yet supported: the guest is as reachable as without it", f[3], t)
+		}
+	}
+	if p.Settings.IPSpoof && p.e.Mode == Routed {
+		p.note("IPSPOOF of gnt-networking is not supported: the guest sends from its own addresses only")
+	}
+	if p.Settings.TapMAC != defaults().TapMAC && p.e.Mode == Routed {
+		p.note("TAP_CONSTANT_MAC %s is not supported: the tap has %s", quoted(p.Settings.TapMAC), defaults().TapMAC)
+	}
+	return nil
+}
+
+// ext takes LINK for the name of a network of the node file.
+func (p *planner) ext() error {
+	if p.Node.Networks[p.e.Link] == nil {
+		return fmt.Errorf("LINK: in mode ext it is the name of a network of the node file, which has no %s", quoted(p.e.Link))
+	}
+	p.plan.NIC.Network = p.e.Link
+	return nil
+}
+
+// matching returns the names of the node file's networks that are so, in order.
+func (p *planner) matching(is func(name string, n *spec.Network) bool) []string {
+	var names []string
+	for _, name := range slices.Sorted(maps.Keys(p.Node.Networks)) {
+		if is(name, p.Node.Networks[name]) {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// bridged finds the network of LINK, a bridge, and of the vlan nicparam.
+func (p *planner) bridged() error {
+	br, vlan := p.e.Link, p.e.VLAN
+	if !ifName(br) {
+		return fmt.Errorf("LINK: %s is no bridge", quoted(br))
+	}
+	if len(vlan.Tagged) > 0 {
+		return fmt.Errorf("VLAN: a guest with tagged VLANs is not yet supported, only one VLAN that it gets untagged")
+	}
+	aware := p.Node.Bridges[br] != nil && p.Node.Bridges[br].VLANAware
+	found := p.matching(func(_ string, n *spec.Network) bool {
+		return n.Mode == spec.Bridged && n.BridgeName() == br && (n.VLAN == vlan.Untagged || vlan.IsZero() && !aware)
+	})
+	switch {
+	case len(found) == 1:
+		p.plan.NIC.Network = found[0]
+		return nil
+	case aware && vlan.IsZero():
+		return fmt.Errorf("VLAN: %s is a bridge of many VLANs, and the NIC has no vlan", br)
+	case len(found) > 1:
+		return fmt.Errorf("LINK: %s is the bridge of the networks %s", br, strings.Join(found, ", "))
+	case aware || p.Node.Bridges[br] == nil && len(p.matching(func(_ string, n *spec.Network) bool { return n.BridgeName() == br })) > 0:
+		return fmt.Errorf("VLAN: the node file has no network that is VLAN %d of %s", vlan.Untagged, br)
+	}
+	l := p.Have.Link(br)
+	if l == nil || l.Kind != netstate.Bridge {
+		return fmt.Errorf("LINK: there is no bridge %s on this node", br)
+	}
+	if !vlan.IsZero() && (l.Bridge == nil || l.Bridge.VLANFiltering == nil || !*l.Bridge.VLANFiltering) {
+		return fmt.Errorf("VLAN: the bridge %s is not VLAN-aware (vlan_filtering is off)", br)
+	}
+	p.own(&spec.Network{Mode: spec.Bridged, Bridge: br, VLAN: vlan.Untagged, MTU: int(l.MTU)}, br)
+	return nil
+}
+
+// own plugs the NIC into a network that somebody else made and the node file does not know. It is named as Ganeti names it, or
+// after its link; NICs that describe it differently, because it was changed while one of them ran, are in networks of
+// different names, which tell them apart by what they say.
+func (p *planner) own(n *spec.Network, link string) {
+	n.Managed = new(false)
+	name := link
+	if g := p.e.Network; g != nil && g.Name != "" {
+		name = g.Name
+	}
+	p.plan.NIC.Network, p.plan.NIC.Net = p.unused(name, n), n
+}
+
+// addresses gives the NIC those that Ganeti means it to have: IP, and the one that the guest makes itself from its MAC.
+func (p *planner) addresses(n *spec.Network) error {
+	nic := &p.plan.NIC
+	off := func(family string) bool { return slices.Contains(p.e.Tags, "disable_"+family) }
+	if ip := p.e.IP; ip.IsValid() && !off(map[bool]string{true: "ipv4", false: "ipv6"}[ip.Is4()]) {
+		f, word := n.IPv4, "IPv4"
+		if ip.Is6() {
+			f, word = n.IPv6, "IPv6"
+		}
+		if f == nil {
+			return fmt.Errorf("IP: network %s has no %s, and the NIC has %s", nic.Network, word, ip)
+		}
+		if !f.Subnet.Contains(ip) {
+			return fmt.Errorf("IP: %s is not in %s of network %s", ip, f.Subnet, nic.Network)
+		}
+		nic.Addresses = append(nic.Addresses, ip)
+	}
+	if six := p.eui64(); six.IsValid() && !off("ipv6") && !slices.Contains(nic.Addresses, six) {
+		switch {
+		case n.IPv6 == nil:
+			p.note("NETWORK_SUBNET6: network %s has no IPv6 on this node: the guest gets none", nic.Network)
+		case !n.IPv6.Subnet.Contains(six):
+			return fmt.Errorf("NETWORK_SUBNET6: the guest's %s is not in %s of network %s", six, n.IPv6.Subnet, nic.Network)
+		default:
+			nic.Addresses = append(nic.Addresses, six)
+		}
+	}
+	if len(nic.Addresses) > 0 {
+		return nil
+	}
+	return fmt.Errorf("IP: a routed NIC is reached by its addresses, and this one has neither IPv4 nor IPv6 in network %s", nic.Network)
+}
+
+// eui64 returns the address that the guest makes from its MAC in the network's IPv6 subnet (RFC 4291 appendix A, RFC 4862), the
+// zero Addr if there is no /64 to make it in.
+func (p *planner) eui64() netip.Addr {
+	if p.e.Network == nil || !p.e.Network.Subnet6.IsValid() {
+		return netip.Addr{}
+	}
+	subnet := p.e.Network.Subnet6
+	mac, err := net.ParseMAC(p.e.MAC)
+	if err != nil || len(mac) != 6 {
+		return netip.Addr{} // Parse lets none through
+	}
+	if subnet.Bits() != 64 {
+		p.note("NETWORK_SUBNET6: %s is not a /64: the guest gets no IPv6 address", subnet)
+		return netip.Addr{}
+	}
+	a := subnet.Addr().As16()
+	copy(a[8:], []byte{mac[0] ^ 2, mac[1], mac[2], 0xff, 0xfe, mac[3], mac[4], mac[5]})
+	return netip.AddrFrom16(a)
+}
