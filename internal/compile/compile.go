@@ -20,6 +20,7 @@ import (
 	"strings"
 
 	"weft/internal/netstate"
+	"weft/internal/nft"
 	"weft/internal/spec"
 )
 
@@ -40,6 +41,9 @@ func Compile(node *spec.Node, nics []spec.NIC) (*netstate.State, error) {
 	b.routing()
 	b.settings()
 	b.finish()
+	if err := nft.Check(&b.state); err != nil {
+		b.errs = append(b.errs, err)
+	}
 	if len(b.errs) > 0 {
 		return nil, errors.Join(b.errs...)
 	}

@@ -80,6 +80,9 @@ func (b *builder) routedNIC(who string, n *spec.Network, nic *spec.NIC) {
 	b.rulesFor(who, n, nic.Name)
 	b.link(who, l)
 	b.port(who, n, nic.Name, n.IPv4 != nil, n.IPv6 != nil)
+	if n.IPv4 != nil && n.VRFName() != "" {
+		b.sysctl(who, "net/ipv4/conf/"+nic.Name+"/rp_filter", "1") // a VRF's port is asked by its own routes
+	}
 	if n.IPv6 != nil {
 		// Nothing but the guest is on the link, so the tap's link-local address need not wait for duplicates of itself.
 		b.sysctl(who, "net/ipv6/conf/"+nic.Name+"/accept_dad", "0")

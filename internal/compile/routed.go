@@ -116,17 +116,6 @@ func (b *builder) rule(who string, r netstate.Rule) {
 	b.put(who, r)
 }
 
-// forwarding turns on what the whole node needs for the network's families.
-func (b *builder) forwarding(who string, n *spec.Network) {
-	if n.IPv4 != nil {
-		b.sysctl(who, "net/ipv4/ip_forward", "1")
-		b.sysctl(who, "net/ipv4/conf/all/send_redirects", "0") // a device sends them if it or "all" says so
-	}
-	if n.IPv6 != nil {
-		b.sysctl(who, "net/ipv6/conf/all/forwarding", "1")
-	}
-}
-
 // table fills the network's routing table with what is on the uplinks.
 func (b *builder) table(who string, n *spec.Network) {
 	t := n.TableNumber()
@@ -160,31 +149,6 @@ func everything(family int) netip.Prefix {
 func (b *builder) route(who string, r netstate.Route) {
 	r.Protocol = netstate.Protocol
 	b.put(who, r.Canonical())
-}
-
-// port sets up a device as a port of a routed network, on either side, for the families that it carries: it answers for
-// what is routed elsewhere, at once, and says nothing that a router with addresses would.
-func (b *builder) port(who string, n *spec.Network, dev string, four, six bool) {
-	v4, v6 := "net/ipv4/conf/"+dev+"/", "net/ipv6/conf/"+dev+"/"
-	if four {
-		b.sysctl(who, v4+"proxy_arp", "1")
-		b.sysctl(who, v4+"send_redirects", "0")
-		b.sysctl(who, "net/ipv4/neigh/"+dev+"/proxy_delay", "0")
-	} else {
-		b.sysctl(who, v4+"proxy_arp", "0")
-	}
-	if n.VRFName() == "" && four {
-		b.sysctl(who, v4+"rp_filter", "0") // the reverse lookup does not see the rules by incoming interface
-	}
-	if !six {
-		b.sysctl(who, v6+"disable_ipv6", "1")
-		return
-	}
-	b.sysctl(who, v6+"disable_ipv6", "0") // the proxy answers from the link-local address
-	b.sysctl(who, v6+"accept_ra", "0")
-	b.sysctl(who, v6+"autoconf", "0")
-	b.sysctl(who, v6+"proxy_ndp", "1")
-	b.sysctl(who, "net/ipv6/neigh/"+dev+"/proxy_delay", "0")
 }
 
 // arpSource is the map that says which address the node's own ARP requests come from, by the group of the device that

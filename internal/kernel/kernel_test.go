@@ -172,3 +172,19 @@ func TestOpen(t *testing.T) {
 		}
 	}
 }
+
+// TestMachineSettings: a namespace has no limits of the neighbour tables of its own, and nothing to do for them; a setting
+// that exists nowhere is another matter.
+func TestMachineSettings(t *testing.T) {
+	h, _ := newHost(t)
+	limit, no := netstate.Sysctl{Path: "net/ipv4/neigh/default/gc_thresh3", Value: "32768"}, netstate.Sysctl{Path: "net/ipv4/neigh/default/nosuch", Value: "1"}
+	want := &netstate.State{}
+	want.Put(limit, no)
+	s := observe(t, h, want)
+	if got := s.Get(limit.Key()); got != limit {
+		t.Errorf("the limit is seen as %v", got)
+	}
+	if got := s.Get(no.Key()); got != nil {
+		t.Errorf("there is %v", got)
+	}
+}

@@ -128,13 +128,15 @@ func (h *Host) proxyDelays(ctx context.Context, s *netstate.State, ls links, wan
 	return nil
 }
 
-// readFiles reads settings from their files; one that does not exist is left out.
+// readFiles reads settings from their files; one that does not exist is left out, unless it is the machine's.
 func (h *Host) readFiles(s *netstate.State, wanted []netstate.Sysctl) error {
 	var failed []error
 	h.thread.do(func() {
 		for _, w := range wanted {
 			b, err := readSetting(w.Path)
 			switch {
+			case errors.Is(err, fs.ErrNotExist) && ofMachine(w.Path):
+				s.Put(w)
 			case errors.Is(err, fs.ErrNotExist):
 			case err != nil:
 				failed = append(failed, fmt.Errorf("read sysctl %s: %w", w.Path, unwrapPath(err)))
@@ -144,6 +146,12 @@ func (h *Host) readFiles(s *netstate.State, wanted []netstate.Sysctl) error {
 		}
 	})
 	return errors.Join(failed...)
+}
+
+// ofMachine reports whether a setting is one for all namespaces and shows in the first one alone: the limits of the
+// neighbour tables (net/core/neighbour.c). In a container or a lab there is nothing to set, and so nothing to want.
+func ofMachine(p string) bool {
+	return strings.HasPrefix(p, "net/ipv4/neigh/default/gc_") || strings.HasPrefix(p, "net/ipv6/neigh/default/gc_")
 }
 
 func readSetting(p string) (string, error) {

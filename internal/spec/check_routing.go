@@ -298,15 +298,15 @@ func needsOfRouted(needs map[string]need, n *Network, u Uplink, who string) {
 	v4, v6 := "ipv4/conf/"+u.Dev+"/", "ipv6/conf/"+u.Dev+"/"
 	if u.IPv4 {
 		on("1", "ipv4/ip_forward", "ipv4/conf/all/forwarding", v4+"forwarding", v4+"proxy_arp")
-		on("0", "ipv4/conf/all/send_redirects", v4+"send_redirects", "ipv4/neigh/"+u.Dev+"/proxy_delay")
+		on("0", "ipv4/conf/all/send_redirects", "ipv4/conf/all/rp_filter", v4+"send_redirects", "ipv4/neigh/"+u.Dev+"/proxy_delay")
 	} else {
-		on("0", v4+"proxy_arp")
+		on("0", v4+"forwarding", v4+"proxy_arp")
 	}
 	if u.IPv4 && n.PolicyWord() == "rules" {
 		on("0", v4+"rp_filter")
 	}
 	if u.IPv6 {
-		on("1", "ipv6/conf/all/forwarding", v6+"forwarding", v6+"proxy_ndp")
+		on("1", "ipv6/conf/all/forwarding", "ipv6/conf/all/proxy_ndp", v6+"forwarding", v6+"proxy_ndp")
 		on("0", v6+"disable_ipv6", v6+"accept_ra", v6+"autoconf", "ipv6/neigh/"+u.Dev+"/proxy_delay")
 	} else {
 		on("1", v6+"disable_ipv6")
