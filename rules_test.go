@@ -19,7 +19,7 @@ import (
 var imports = map[string][]string{
 	"cmd/weft":                   {"internal/agent", "internal/ganeti", "internal/ifupdown", "internal/kernel", "internal/lab", "internal/netstate", "internal/nic", "internal/plan", "internal/spec", "internal/vm"},
 	"hack/vm":                    {"internal/vm"},
-	"internal/agent":             {"internal/compile", "internal/netstate", "internal/nic", "internal/plan", "internal/spec"},
+	"internal/agent":             {"internal/announce", "internal/compile", "internal/frame", "internal/netstate", "internal/nic", "internal/plan", "internal/spec", "internal/wire"},
 	"internal/announce":          {"internal/frame", "internal/wire"},
 	"internal/compile":           {"internal/netstate", "internal/nft", "internal/spec"},
 	"internal/guest":             {"internal/frame", "internal/wire"},

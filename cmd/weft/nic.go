@@ -19,7 +19,8 @@ import (
 
 func newNICCommand(o *options) *cobra.Command {
 	c := &cobra.Command{Use: "nic", Short: "Plug VMs' interfaces in and out", Args: cobra.NoArgs}
-	c.AddCommand(newNICAdd(o), newNICMove(o), newNICDel(o), newNICList(o), newNICShow(o))
+	c.AddCommand(newNICAdd(o), newNICPrepare(o), newNICClaim(o), newNICRelease(o), newNICAnnounce(o), newNICMove(o), newNICDel(o),
+		newNICList(o), newNICShow(o))
 	return c
 }
 
@@ -27,6 +28,7 @@ func newNICCommand(o *options) *cobra.Command {
 type nicFlags struct {
 	id, name, mac, network string
 	ips, prefixes          []string
+	force                  bool
 }
 
 func (f *nicFlags) addresses() ([]netip.Addr, error) {
@@ -57,27 +59,37 @@ func (f *nicFlags) routed() ([]netip.Prefix, error) {
 func newNICAdd(o *options) *cobra.Command {
 	var f nicFlags
 	c := &cobra.Command{
-		Use:     "add --name TAP --mac MAC --network NETWORK [--ip ADDRESS]... [--prefix PREFIX]...",
-		Short:   "Plug a VM's interface into a network",
-		Long:    "Plug a VM's interface into a network. Its tap must exist. If anything fails, nothing is plugged in and the exit status is 1.",
+		Use:   "add --name TAP --mac MAC --network NETWORK [--ip ADDRESS]... [--prefix PREFIX]...",
+		Short: "Plug a VM's interface into a network",
+		Long: `Plug a VM's interface into a network. Its tap must exist. If anything fails, nothing is plugged in and the exit status is 1.
+
+In a routed network the node asks first whether somebody else has one of the addresses, which is refused unless forced, and
+announces them when it answers for them.`,
 		Example: "  weft nic add --name tap0 --mac aa:00:00:94:ed:40 --network public --ip 62.217.124.53 --ip 2001:db8:993::53",
 		Args:    cobra.NoArgs,
-		RunE: o.withNode(func(c *cobra.Command, node *agent.Node, _ []string) (err error) {
-			n := spec.NIC{ID: f.id, Name: f.name, MAC: strings.ToLower(f.mac), Network: f.network}
-			if n.Addresses, err = f.addresses(); err != nil {
-				return err
-			}
-			if n.Prefixes, err = f.routed(); err != nil {
-				return err
-			}
-			if n.ID == "" {
-				if n.ID, err = idFor(node, n); err != nil {
-					return err
-				}
-			}
-			return plug(c, node, n)
-		}),
+		RunE:    o.withNode(func(c *cobra.Command, node *agent.Node, _ []string) error { return o.add(c, node, f, false) }),
 	}
+	f.define(c)
+	c.Flags().BoolVar(&f.force, "force", false, "claim addresses also where somebody else seems to have them")
+	return c
+}
+
+func newNICPrepare(o *options) *cobra.Command {
+	var f nicFlags
+	c := &cobra.Command{
+		Use:   "prepare --name TAP --mac MAC --network NETWORK [--ip ADDRESS]... [--prefix PREFIX]...",
+		Short: "Plug in the interface of a VM that is about to arrive",
+		Long: `Plug in the interface of a VM that does not run here yet: the target of a live migration. Its tap is plugged in and guarded,
+and the node answers for none of its addresses until weft nic claim says so, or until an agent hears the guest on the tap.`,
+		Args: cobra.NoArgs,
+		RunE: o.withNode(func(c *cobra.Command, node *agent.Node, _ []string) error { return o.add(c, node, f, true) }),
+	}
+	f.define(c)
+	return c
+}
+
+// define adds the flags that describe a NIC.
+func (f *nicFlags) define(c *cobra.Command) {
 	c.Flags().StringVar(&f.name, "name", "", "the tap's name")
 	c.Flags().StringVar(&f.mac, "mac", "", "the guest's MAC address")
 	c.Flags().StringVar(&f.network, "network", "", "the network, a key of networks in the node file")
@@ -89,7 +101,27 @@ func newNICAdd(o *options) *cobra.Command {
 			panic(err) // only if the flag above is misspelled
 		}
 	}
-	return c
+}
+
+// add plugs in, or prepares, what the flags say.
+func (o *options) add(c *cobra.Command, node *agent.Node, f nicFlags, prepared bool) (err error) {
+	n := spec.NIC{ID: f.id, Name: f.name, MAC: strings.ToLower(f.mac), Network: f.network, Prepared: prepared}
+	if n.Addresses, err = f.addresses(); err != nil {
+		return err
+	}
+	if n.Prefixes, err = f.routed(); err != nil {
+		return err
+	}
+	if n.ID == "" {
+		if n.ID, err = idFor(node, n); err != nil {
+			return err
+		}
+	}
+	node.Force = f.force
+	if err := plug(c, node, n); err != nil || prepared {
+		return err
+	}
+	return o.repeat(node, n.ID)
 }
 
 // idFor returns the ID of the NIC that this very tap and MAC are plugged in as, or a new one.
@@ -176,7 +208,7 @@ func find(node *agent.Node, name string) (spec.NIC, error) {
 // nicState is a NIC as list and show print it.
 type nicState struct {
 	spec.NIC
-	State string `json:"state"` // "up", "down" or "absent"
+	State string `json:"state"` // "up", "down", "prepared" or "absent"
 }
 
 func nicStates(v *agent.View) []nicState {
@@ -185,7 +217,10 @@ func nicStates(v *agent.View) []nicState {
 		s := nicState{NIC: n, State: "absent"}
 		if l := v.Have.Link(n.Name); l != nil && !v.Absent[n.ID] {
 			s.State = "down"
-			if l.IsUp() {
+			switch {
+			case l.IsUp() && n.Prepared:
+				s.State = "prepared"
+			case l.IsUp():
 				s.State = "up"
 			}
 		}

@@ -3,7 +3,9 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 
 	"github.com/spf13/cobra"
@@ -21,7 +23,7 @@ type options struct {
 
 // open reads the node file and opens the kernel of the network namespace that weft was started in.
 func (o *options) open() (*agent.Node, func(), error) {
-	s, err := o.spec()
+	s, text, err := o.spec()
 	if err != nil {
 		return nil, nil, err
 	}
@@ -29,12 +31,14 @@ func (o *options) open() (*agent.Node, func(), error) {
 	if err != nil {
 		return nil, nil, fmt.Errorf("open the kernel: %w", err)
 	}
+	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
+	air := &agent.LinkAir{Log: log}
 	closing := func() {
-		if err := host.Close(); err != nil {
+		if err := errors.Join(air.Close(), host.Close()); err != nil {
 			fmt.Fprintln(os.Stderr, "weft: close the kernel:", err)
 		}
 	}
-	return &agent.Node{Spec: s, Store: nic.Store{Dir: o.run}, Target: host}, closing, nil
+	return &agent.Node{Spec: s, Text: text, Store: nic.Store{Dir: o.run}, Target: host, Air: air, Log: log}, closing, nil
 }
 
 // withNode returns a verb's function that opens the node, does something with it, and closes it.
@@ -60,10 +64,12 @@ func (o *options) withView(do func(c *cobra.Command, node *agent.Node, v *agent.
 	})
 }
 
-func (o *options) spec() (*spec.Node, error) {
-	data, err := os.ReadFile(o.file)
+// spec reads the node file.
+func (o *options) spec() (*spec.Node, []byte, error) {
+	text, err := os.ReadFile(o.file)
 	if err != nil {
-		return nil, fmt.Errorf("read the node file: %w", err)
+		return nil, nil, fmt.Errorf("read the node file: %w", err)
 	}
-	return spec.Parse(o.file, data)
+	s, err := spec.Parse(o.file, text)
+	return s, text, err
 }

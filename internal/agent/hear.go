@@ -19,8 +19,6 @@ import (
 type Ears interface {
 	// Listen returns what is heard until ctx ends.
 	Listen(ctx context.Context) (<-chan Heard, error)
-	// Guests says which guests there are, for those who answer them (router advertisements, neighbours of their subnet).
-	Guests(taps []Tap)
 	// Knock asks the guest behind the tap for its address, so that it is heard if it lives.
 	Knock(ctx context.Context, tap Tap, addr netip.Addr) error
 }

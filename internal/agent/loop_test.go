@@ -86,7 +86,6 @@ func (a *air) take() []string {
 }
 
 func (a *air) Listen(context.Context) (<-chan agent.Heard, error) { return a.heard, nil }
-func (a *air) Guests([]agent.Tap)                                 {}
 
 func (a *air) Knock(_ context.Context, tap agent.Tap, _ netip.Addr) error {
 	if a.answers {

@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"weft/internal/agent"
+	"weft/internal/kernel"
+	"weft/internal/nic"
+	"weft/internal/spec"
+)
+
+func newAgentCommand(o *options) *cobra.Command {
+	var metrics, level string
+	c := &cobra.Command{
+		Use:   "agent",
+		Short: "Keep the node as its file and its NICs say, until it is stopped",
+		Long: `Keep the node as the applied node file and the NICs say: what was removed or altered comes back, what departs is
+forgotten, and the addresses of guests are announced and moved with them. The file is the one that weft apply applied last;
+where none was applied since the machine started, the node file, which is then applied. SIGHUP applies the node file anew.
+
+A stop leaves the network as it is. Everything else of weft works without an agent, too.`,
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			var at slog.Level
+			if err := at.UnmarshalText([]byte(level)); err != nil {
+				return fmt.Errorf("--log-level: %w", err)
+			}
+			log := slog.New(slog.NewTextHandler(c.ErrOrStderr(), &slog.HandlerOptions{Level: at}))
+			if metrics == "" {
+				metrics = filepath.Join(o.run, "weft.prom")
+			}
+			return o.keep(c.Context(), log, metrics)
+		},
+	}
+	c.Flags().StringVar(&metrics, "metrics", "", "the file to write counters to, for node_exporter's textfile collector (default: weft.prom in the run folder)")
+	c.Flags().StringVar(&level, "log-level", "info", "debug, info, warn or error")
+	return c
+}
+
+// keep runs an agent.
+func (o *options) keep(ctx context.Context, log *slog.Logger, metrics string) error {
+	store := nic.Store{Dir: o.run}
+	unlock, err := store.LockAgent()
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	host, err := kernel.Open("")
+	if err != nil {
+		return fmt.Errorf("open the kernel: %w", err)
+	}
+	defer func() { _ = host.Close() }()
+	air := &agent.LinkAir{Log: log}
+	defer func() { _ = air.Close() }()
+	wake, err := store.Watch(ctx)
+	if err != nil {
+		return err
+	}
+	node := &agent.Node{Spec: &spec.Node{}, Store: store, Target: host, Air: air, Log: log}
+	stats := agent.NewStats()
+	loop := &agent.Loop{
+		Node: node, Voice: air, Ears: air, Wake: wake, Stats: stats,
+		Load:  func() (*spec.Node, []byte, error) { return o.held(store) },
+		Ready: func() { log.Info("ready") },
+	}
+	done := make(chan struct{})
+	defer close(done)
+	go o.background(ctx, done, log, stats, metrics)
+	return loop.Run(ctx)
+}
+
+// background writes the metrics now and then, and applies the node file on SIGHUP.
+func (o *options) background(ctx context.Context, done <-chan struct{}, log *slog.Logger, stats *agent.Stats, metrics string) {
+	hup := make(chan os.Signal, 1)
+	signal.Notify(hup, syscall.SIGHUP)
+	defer signal.Ignore(syscall.SIGHUP)
+	tick := time.NewTicker(5 * time.Second)
+	defer tick.Stop()
+	for {
+		if err := stats.Write(metrics); err != nil {
+			log.Warn("no metrics", "err", err)
+		}
+		select {
+		case <-done:
+			return
+		case <-tick.C:
+		case <-hup:
+			if err := o.applyQuietly(ctx); err != nil {
+				log.Error("reload", "err", err)
+			}
+		}
+	}
+}
+
+func (o *options) applyQuietly(ctx context.Context) error {
+	node, closing, err := o.open()
+	if err != nil {
+		return err
+	}
+	defer closing()
+	return node.Apply(ctx)
+}
+
+// held returns the node file to hold the node to: the applied one, or else the operator's. A node that has neither has
+// only the networks that its hypervisor names.
+func (o *options) held(store nic.Store) (*spec.Node, []byte, error) {
+	text, err := store.File()
+	if err != nil {
+		return nil, nil, err
+	}
+	name := filepath.Join(store.Dir, nic.FileName)
+	if text == nil {
+		name = o.file
+		text, err = os.ReadFile(name)
+		if errors.Is(err, fs.ErrNotExist) {
+			return &spec.Node{}, nil, nil
+		}
+		if err != nil {
+			return nil, nil, fmt.Errorf("read the node file: %w", err)
+		}
+	}
+	s, err := spec.Parse(name, text)
+	return s, text, err
+}

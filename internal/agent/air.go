@@ -1,0 +1,197 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"sync"
+
+	"golang.org/x/sys/unix"
+
+	"weft/internal/announce"
+	"weft/internal/frame"
+	"weft/internal/wire"
+)
+
+// LinkAir is the air over the links of a network namespace: an Air for verbs, a Voice and Ears for a loop. Its sockets are
+// opened when they are first needed, so that a verb that neither asks nor tells needs none.
+type LinkAir struct {
+	Netns string // "" is the caller's own
+	Log   *slog.Logger
+
+	once    sync.Once
+	sock    *wire.Socket
+	err     error
+	voice   *announce.Announcer
+	stop    context.CancelFunc
+	running sync.WaitGroup
+}
+
+// open opens the sockets.
+func (a *LinkAir) open() error {
+	a.once.Do(func() {
+		if a.Log == nil {
+			a.Log = slog.New(slog.DiscardHandler)
+		}
+		if a.sock, a.err = wire.Open(a.Netns); a.err == nil {
+			a.voice = announce.New(a.sock, a.Log)
+			ctx, stop := context.WithCancel(context.Background())
+			a.stop = stop
+			a.running.Go(func() { a.voice.Run(ctx) })
+		}
+	})
+	return a.err
+}
+
+// Close ends whatever is being announced.
+func (a *LinkAir) Close() error {
+	if a.sock == nil {
+		return nil
+	}
+	a.stop()
+	a.running.Wait()
+	return a.sock.Close()
+}
+
+func announced(claims []Claim) []announce.Claim {
+	out := make([]announce.Claim, len(claims))
+	for i, c := range claims {
+		out[i] = announce.Claim{Dev: c.Dev, Addr: c.Addr}
+	}
+	return out
+}
+
+// Ask returns who else has these addresses.
+func (a *LinkAir) Ask(ctx context.Context, claims []Claim) ([]Holder, error) {
+	if err := a.open(); err != nil {
+		return nil, err
+	}
+	type way struct {
+		dev    string
+		source netip.Addr
+	}
+	ways := map[way][]netip.Addr{}
+	for _, c := range claims {
+		w := way{c.Dev, c.Source}
+		ways[w] = append(ways[w], c.Addr)
+	}
+	var mu sync.Mutex
+	var holders []Holder
+	var errs error
+	var all sync.WaitGroup
+	for w, addrs := range ways { // at once: each takes its time
+		all.Go(func() {
+			found, err := announce.Probe(ctx, a.sock, w.dev, w.source, addrs)
+			mu.Lock()
+			defer mu.Unlock()
+			if err != nil && !silent(err) {
+				errs = errors.Join(errs, err)
+			}
+			for _, h := range found {
+				holders = append(holders, Holder{Claim{w.dev, h.Addr, w.source}, h.MAC.String()})
+			}
+		})
+	}
+	all.Wait()
+	return holders, errs
+}
+
+// silent reports whether an error says that nothing can be said on a link at the moment: it is down or not there.
+func silent(err error) bool {
+	return errors.Is(err, unix.ENETDOWN) || errors.Is(err, unix.ENODEV) || errors.Is(err, unix.ENXIO)
+}
+
+// Tell announces the addresses once.
+func (a *LinkAir) Tell(ctx context.Context, claims []Claim) error {
+	if err := a.open(); err != nil {
+		return err
+	}
+	if err := announce.Once(ctx, a.sock, announced(claims)); err != nil && !silent(err) {
+		return err
+	}
+	return nil
+}
+
+// Announce announces the addresses at once, and again for a while.
+func (a *LinkAir) Announce(claims ...Claim) {
+	if err := a.open(); err != nil {
+		a.Log.Error("announce", "err", err)
+		return
+	}
+	a.voice.Announce(announced(claims)...)
+}
+
+// Withdraw ends the announcing of addresses.
+func (a *LinkAir) Withdraw(claims ...Claim) {
+	if a.open() == nil {
+		a.voice.Withdraw(announced(claims)...)
+	}
+}
+
+// Knock asks the guest behind the tap for its address.
+func (a *LinkAir) Knock(_ context.Context, t Tap, addr netip.Addr) error {
+	if err := a.open(); err != nil {
+		return err
+	}
+	tap, err := frame.ParseMAC(t.MAC)
+	if err != nil {
+		return err
+	}
+	mac, err := frame.ParseMAC(t.NIC.MAC)
+	if err != nil {
+		return err
+	}
+	if addr.Is6() {
+		f := frame.Solicit(tap, frame.LinkLocal(tap), addr)
+		f.Dst = mac
+		return a.sock.Send(t.Index, f)
+	}
+	sender := netip.IPv4Unspecified()
+	if p := t.Network.IPv4; p != nil && p.Gateway.IsValid() {
+		sender = p.Gateway
+	}
+	f := frame.ARPRequest(tap, sender, addr)
+	f.Dst = mac
+	return a.sock.Send(t.Index, f)
+}
+
+// Listen returns what is heard on the links until ctx ends.
+func (a *LinkAir) Listen(ctx context.Context) (<-chan Heard, error) {
+	if err := a.open(); err != nil {
+		return nil, err
+	}
+	events, err := a.sock.Listen(ctx, 0)
+	if err != nil {
+		return nil, fmt.Errorf("hear ARP and neighbour discovery: %w", err)
+	}
+	heard := make(chan Heard)
+	go func() {
+		defer close(heard)
+		for e := range events {
+			for _, h := range hear(e) {
+				select {
+				case heard <- h:
+				case <-ctx.Done():
+				}
+			}
+		}
+	}()
+	return heard, nil
+}
+
+// hear takes from a frame who said that it has which address.
+func hear(e wire.Event) []Heard {
+	var all []Heard
+	if e.Lost > 0 {
+		all = append(all, Heard{Lost: true})
+	}
+	h := Heard{IfIndex: e.Index, MAC: e.Frame.Src.String()}
+	if who, ok := announce.Says(e.Frame); ok {
+		h.Has, h.MAC = who.Addr, who.MAC.String()
+	}
+	return append(all, h)
+}
