@@ -17,7 +17,7 @@ import (
 
 // imports says which packages of ours a package may import. What is not listed may import none.
 var imports = map[string][]string{
-	"cmd/weft":                   {"internal/agent", "internal/ganeti", "internal/ifupdown", "internal/kernel", "internal/lab", "internal/netstate", "internal/nic", "internal/plan", "internal/spec", "internal/vm"},
+	"cmd/weft":                   {"internal/agent", "internal/ganeti", "internal/ifupdown", "internal/kernel", "internal/lab", "internal/libvirt", "internal/netstate", "internal/nic", "internal/plan", "internal/qemu", "internal/spec", "internal/vm"},
 	"hack/vm":                    {"internal/vm"},
 	"internal/agent":             {"internal/announce", "internal/compile", "internal/frame", "internal/netstate", "internal/nic", "internal/plan", "internal/spec", "internal/wire"},
 	"internal/announce":          {"internal/frame", "internal/wire"},
@@ -28,10 +28,12 @@ var imports = map[string][]string{
 	"internal/kernel":            {"internal/netstate", "internal/nft", "internal/plan"},
 	"internal/kernel/kerneltest": {"internal/kernel", "internal/netstate", "internal/nft", "internal/plan"},
 	"internal/lab":               {"internal/vm"},
+	"internal/libvirt":           {"internal/spec"},
 	"internal/nft":               {"internal/netstate"},
 	"internal/nic":               {"internal/spec"},
 	"internal/plan":              {"internal/netstate", "internal/nft"},
 	"internal/wire":              {"internal/frame"},
+	"internal/wire/wiretest":     {"internal/wire"},
 }
 
 // pure names the packages that do no I/O, and what they must therefore not import.
