@@ -88,7 +88,10 @@ func (a *LinkAir) Ask(ctx context.Context, claims []Claim) ([]Holder, error) {
 			found, err := announce.Probe(ctx, a.sock, w.dev, w.source, addrs)
 			mu.Lock()
 			defer mu.Unlock()
-			if err != nil && !silent(err) {
+			switch {
+			case err != nil && silent(err):
+				a.Log.Warn("nobody can be asked", "dev", w.dev, "err", err)
+			case err != nil:
 				errs = errors.Join(errs, err)
 			}
 			for _, h := range found {
@@ -100,9 +103,10 @@ func (a *LinkAir) Ask(ctx context.Context, claims []Claim) ([]Holder, error) {
 	return holders, errs
 }
 
-// silent reports whether an error says that nothing can be said on a link at the moment: it is down or not there.
+// silent reports whether an error says that nothing can be said on a link at the moment: it is down or not there, or it is
+// on a bond none of whose members carries frames (ENOBUFS).
 func silent(err error) bool {
-	return errors.Is(err, unix.ENETDOWN) || errors.Is(err, unix.ENODEV) || errors.Is(err, unix.ENXIO)
+	return errors.Is(err, unix.ENETDOWN) || errors.Is(err, unix.ENODEV) || errors.Is(err, unix.ENXIO) || errors.Is(err, unix.ENOBUFS)
 }
 
 // Tell announces the addresses once.
