@@ -5,7 +5,7 @@ export CGO_ENABLED := 0
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 KERNEL_LANE := ./internal/kernel/... ./internal/agent ./internal/wire ./internal/lab
 
-.PHONY: help build demo test unit kernel boot lint fuzz bench man clean
+.PHONY: help build demo test unit kernel boot test-ganeti lint fuzz bench man clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -33,6 +33,11 @@ kernel: ## only the tests on a real kernel
 boot: ## the tests of the VM itself, each of which boots one
 	@sh hack/install.sh test
 	go run ./hack/vm -vm ./internal/vm
+
+test-ganeti: ## weft under Debian's Ganeti, real instances in VMs: half an hour; as root the first time
+	@sh hack/install.sh ganeti
+	@$(MAKE) --no-print-directory build
+	CGO_ENABLED=0 go run ./hack/ganeti
 
 lint: ## gofmt, vet, staticcheck, shellcheck and the rules of the house
 	@sh hack/install.sh lint

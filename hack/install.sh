@@ -1,12 +1,12 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
 #
-# install.sh {demo|test|lint|libvirt}: install from Debian what a make target needs.
+# install.sh {demo|test|lint|libvirt|ganeti}: install from Debian what a make target needs.
 # Says what it installs, and nothing when nothing is missing. Debian 12 or newer; root, or sudo.
 set -eu
 
 usage() {
-	echo "usage: hack/install.sh demo|test|lint|libvirt   (install the Debian packages that the make target of that name needs; libvirt: make test-libvirt)"
+	echo "usage: hack/install.sh demo|test|lint|libvirt|ganeti   (install the Debian packages that the make target of that name needs; the last two: make test-libvirt, make test-ganeti)"
 }
 
 die() {
@@ -29,6 +29,8 @@ test) want="$lab arptables isc-dhcp-client" ;;
 lint) want="ca-certificates shellcheck" ;;
 # The daemon and its QEMU driver without libvirt-daemon-system, which would start it on this machine.
 libvirt) want="$lab libvirt-clients libvirt-daemon libvirt-daemon-driver-qemu" ;;
+# Ganeti itself is installed into the nodes' own root.
+ganeti) want="$qemu debian-archive-keyring kmod mmdebstrap openssh-client xz-utils" ;;
 -h | --help | help)
 	usage
 	exit 0

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/signal"
@@ -13,6 +14,20 @@ import (
 	"golang.org/x/sys/unix"
 	"golang.org/x/term"
 )
+
+// Exec runs a command in the VM whose console socket this is and returns its exit code (128+N when
+// signal N ended it). Streams that are nil are /dev/null. When ctx ends, so does the command.
+func Exec(ctx context.Context, socket string, argv []string, stdin io.Reader, stdout, stderr io.Writer) (int, error) {
+	conn, err := (&net.Dialer{}).DialContext(ctx, "unix", socket)
+	if err != nil {
+		return 0, fmt.Errorf("reaching the VM: %w", err)
+	}
+	code, err := runCommand(ctx, conn, command{Argv: argv, Dir: "/"}, streams{stdin: stdin, stdout: stdout, stderr: stderr})
+	if err != nil {
+		return 0, fmt.Errorf("running %q in the VM: %w", argv, err)
+	}
+	return code, nil
+}
 
 // Attach runs a command in the VM whose console socket this is, with the caller's standard
 // streams, and returns its exit code. Without argv it is root's shell. Where standard input and

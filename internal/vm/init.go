@@ -142,8 +142,12 @@ func guestMounts(cfg initConfig) []mount {
 		{"devpts", "/dev/pts", "devpts", 0, "mode=0620,gid=5,ptmxmode=0666"},
 		{"tmpfs", "/dev/shm", "tmpfs", 0, "mode=1777"},
 		{"tmpfs", "/run", "tmpfs", 0, "mode=0755"},
-		{"/host" + cfg.ModulesDir, "/lib/modules/" + cfg.Release, "", unix.MS_BIND, ""},
 	}
+	modules := mount{"/host" + cfg.ModulesDir, "/lib/modules/" + cfg.Release, "", unix.MS_BIND, ""}
+	if cfg.ModulesDir == "" {
+		modules.what, modules.fs, modules.flags, modules.data = modsTag, "9p", unix.MS_RDONLY, rootOptions
+	}
+	list = append(list, modules)
 	if cfg.WorkDir != "" {
 		list = append(list, mount{workTag, cfg.WorkDir, "9p", 0, workOptions})
 	}

@@ -28,7 +28,8 @@ const (
 
 // initConfig is what Run tells the init process, as a file of the initramfs.
 type initConfig struct {
-	// Release is the kernel's; ModulesDir is the host's folder of its modules.
+	// Release is the kernel's; ModulesDir is the host's folder of its modules, "" where they are an
+	// export of their own.
 	Release    string `json:"release"`
 	ModulesDir string `json:"modules_dir"`
 	// Modules are the files below /modules to load, in this order.

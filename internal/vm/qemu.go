@@ -37,11 +37,12 @@ func thisMachine() (machine, error) {
 	return m, nil
 }
 
-// The names that host and guest know the link and the two folders by.
+// The names that host and guest know the link and the folders by.
 const (
 	linkPort = "weft.link"
 	rootTag  = "weft-root"
 	workTag  = "weft-work"
+	modsTag  = "weft-modules" // only where the root is another than the host's
 )
 
 // accelerator is the -accel and -cpu arguments. KVM is never tried unasked: where it is offered
@@ -79,6 +80,10 @@ func kernelArgs(m machine) string {
 
 // qemuArgs is QEMU's command line; the link to the guest is its file descriptor 3.
 func qemuArgs(m machine, cfg Config, initramfs, console string) []string {
+	root := "/"
+	if cfg.Root != "" {
+		root = cfg.Root
+	}
 	args := []string{"-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-nic", "none",
 		"-M", m.board, "-smp", strconv.Itoa(cfg.CPUs), "-m", strconv.Itoa(cfg.Memory)}
 	args = append(args, accelerator(m)...)
@@ -86,14 +91,19 @@ func qemuArgs(m machine, cfg Config, initramfs, console string) []string {
 		"-serial", "file:"+quote(console),
 		"-device", "virtio-rng-pci", "-device", "virtio-serial-pci",
 		"-chardev", "socket,id=link,fd=3", "-device", "virtserialport,chardev=link,name="+linkPort,
-		"-fsdev", "local,id=root,path=/,security_model=none,readonly=on,multidevs=remap",
+		"-fsdev", "local,id=root,path="+quote(root)+",security_model=none,readonly=on,multidevs=remap",
 		"-device", "virtio-9p-pci,fsdev=root,mount_tag="+rootTag)
 	if cfg.WorkDir != "" {
 		args = append(args,
 			"-fsdev", "local,id=work,path="+quote(cfg.WorkDir)+",security_model=none,multidevs=remap",
 			"-device", "virtio-9p-pci,fsdev=work,mount_tag="+workTag)
 	}
-	return args
+	if cfg.Root != "" {
+		args = append(args,
+			"-fsdev", "local,id=mods,path="+quote(cfg.Image.modules())+",security_model=none,readonly=on,multidevs=remap",
+			"-device", "virtio-9p-pci,fsdev=mods,mount_tag="+modsTag)
+	}
+	return append(args, cfg.Devices...)
 }
 
 // quote protects the commas of a value in QEMU's option syntax.

@@ -44,6 +44,13 @@ func TestQEMUArgs(t *testing.T) {
 	if line := strings.Join(qemuArgs(m, cfg, "/i", "/log"), " "); strings.Contains(line, workTag) {
 		t.Errorf("an export without a work folder:\n%s", line)
 	}
+	cfg.Root, cfg.Devices = "/r,s", []string{"-device", "card"}
+	line = strings.Join(qemuArgs(m, cfg, "/i", "/log"), " ")
+	for _, want := range []string{"path=/r,,s,security_model=none,readonly=on", "mount_tag=" + modsTag, "-device card"} {
+		if !strings.Contains(line, want) {
+			t.Errorf("the arguments of a VM with a root of its own lack %q:\n%s", want, line)
+		}
+	}
 	t.Setenv("WEFT_ACCEL", "kvm")
 	if line := strings.Join(qemuArgs(m, cfg, "/i", "/log"), " "); !strings.Contains(line, "-accel kvm -cpu host") {
 		t.Errorf("KVM was asked for:\n%s", line)
@@ -58,6 +65,9 @@ func TestConfig(t *testing.T) {
 	for _, dir := range []string{"/no/such/folder", "/etc/passwd"} {
 		if _, err := (Config{Argv: []string{"x"}, WorkDir: dir}).complete(); err == nil || !strings.Contains(err.Error(), dir) {
 			t.Errorf("work folder %s: error %v", dir, err)
+		}
+		if _, err := (Config{Argv: []string{"x"}, Root: dir}).complete(); err == nil || !strings.Contains(err.Error(), dir) {
+			t.Errorf("root folder %s: error %v", dir, err)
 		}
 	}
 	cfg, err := Config{Argv: []string{"x"}, Console: "sock"}.complete()

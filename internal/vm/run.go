@@ -31,11 +31,16 @@ type Config struct {
 	Env []string
 	// Dir is the command's working folder, the same path as on the host; "" is /.
 	Dir string
+	// Root is the host's folder that the guest has as its root, with a file system of its own in it;
+	// "" is /. The kernel's modules are added to it.
+	Root string
 	// WorkDir is a folder that the guest shares for writing, at the same path; "" is none.
 	// Everything else that the guest writes is lost with it.
 	WorkDir string
 	// Memory in MiB (0: 3072) and CPUs (0: 2, or 1 where this machine is busy) of the guest.
 	Memory, CPUs int
+	// Devices are further arguments of QEMU's, for the VM's network cards. Without any it has none.
+	Devices []string
 	// Stdin, Stdout and Stderr are the command's; nil is /dev/null.
 	Stdin          io.Reader
 	Stdout, Stderr io.Writer
@@ -116,7 +121,7 @@ func (cfg Config) complete() (Config, error) {
 	if cfg.Boot == 0 {
 		cfg.Boot = 3 * time.Minute
 	}
-	for _, p := range []*string{&cfg.WorkDir, &cfg.Dir, &cfg.Console, &cfg.KernelLog} {
+	for _, p := range []*string{&cfg.Root, &cfg.WorkDir, &cfg.Dir, &cfg.Console, &cfg.KernelLog} {
 		if *p == "" {
 			continue
 		}
@@ -126,14 +131,26 @@ func (cfg Config) complete() (Config, error) {
 		}
 		*p = abs
 	}
-	if cfg.WorkDir != "" {
-		if info, err := os.Stat(cfg.WorkDir); err != nil {
-			return cfg, fmt.Errorf("running a VM: the work folder: %w", err)
+	for what, dir := range map[string]string{"root": cfg.Root, "work": cfg.WorkDir} {
+		if dir == "" {
+			continue
+		}
+		if info, err := os.Stat(dir); err != nil {
+			return cfg, fmt.Errorf("running a VM: the %s folder: %w", what, err)
 		} else if !info.IsDir() {
-			return cfg, fmt.Errorf("running a VM: the work folder %s is not a folder", cfg.WorkDir)
+			return cfg, fmt.Errorf("running a VM: the %s folder %s is not a folder", what, dir)
 		}
 	}
 	return cfg, nil
+}
+
+// modulesDir is the folder of the kernel's modules among the host's files that the guest sees; ""
+// where it sees another root and gets the modules apart.
+func (cfg Config) modulesDir() string {
+	if cfg.Root != "" {
+		return ""
+	}
+	return cfg.Image.modules()
 }
 
 // makeInitramfs writes the initramfs of this run.
@@ -147,7 +164,7 @@ func makeInitramfs(ctx context.Context, file string, cfg Config) error {
 		return fmt.Errorf("writing the initramfs: %w", err)
 	}
 	err = writeInitramfs(ctx, f, cfg.Image, initConfig{
-		Release: cfg.Image.Release, ModulesDir: cfg.Image.modules(), Exe: exe, WorkDir: cfg.WorkDir,
+		Release: cfg.Image.Release, ModulesDir: cfg.modulesDir(), Exe: exe, WorkDir: cfg.WorkDir,
 	})
 	return errors.Join(err, f.Close())
 }

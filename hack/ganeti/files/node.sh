@@ -1,0 +1,26 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+# node.sh WORK N: what a node is before anybody configures it. Its network is weft's.
+set -eu
+work=$1 n=$2
+modprobe virtio_net
+hostname "node$n.example.org"
+echo "node$n.example.org" >/etc/hostname
+cat >/etc/hosts <<EOF
+127.0.0.1 localhost
+10.0.0.10 cluster.example.org cluster
+10.0.0.11 node1.example.org node1
+10.0.0.12 node2.example.org node2
+EOF
+mkdir -p /run/sshd /run/lock /etc/weft
+ln -sfn /proc/self/fd/0 /dev/stdin
+ln -sfn /proc/self/fd/1 /dev/stdout
+ln -sfn /proc/self/fd/2 /dev/stderr
+cp "$work/weft" /usr/local/sbin/weft
+cp "$work/node$n.yaml" /etc/weft/node.yaml
+modprobe -a bonding 8021q vrf tun bridge
+# An emulated CPU needs more than five seconds for a TLS handshake when it is busy.
+sed -i 's/^RPC_CONNECT_TIMEOUT = 5$/RPC_CONNECT_TIMEOUT = 60/' /usr/share/ganeti/3.0/ganeti/_constants.py
+/usr/sbin/sshd
+echo "node$n: up"
+exec sleep infinity

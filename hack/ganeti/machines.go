@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"bytes"
+	"context"
+	"embed"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"weft/internal/vm"
+)
+
+//go:embed files/*.sh files/*.yaml
+var files embed.FS
+
+// lab is three VMs: two nodes, and one that is the switch, the router and the internet.
+type lab struct {
+	dir  string // shared with the VMs, at the same path
+	root string
+	img  vm.Image
+	stop context.CancelFunc
+	down chan error // one per VM, when it has ended
+}
+
+// machines are the names of the VMs.
+func machines() []string { return []string{"net", "node1", "node2"} }
+
+// socket is where a VM takes commands.
+func (l *lab) socket(name string) string { return filepath.Join(l.dir, name+".sock") }
+
+// prepare writes what the VMs and the instances boot into the lab's folder.
+func (l *lab) prepare(ctx context.Context, weft string) error {
+	binary, err := os.ReadFile(weft)
+	if err != nil {
+		return fmt.Errorf("reading the weft binary: %w", err)
+	}
+	kernel, err := os.ReadFile(l.img.Kernel())
+	if err != nil {
+		return fmt.Errorf("reading the instances' kernel: %w", err)
+	}
+	initrd, err := guestArchive(ctx, l.img, l.root)
+	if err != nil {
+		return err
+	}
+	node, err := files.ReadFile("files/node.yaml")
+	if err != nil {
+		return err
+	}
+	write := map[string][]byte{"weft": binary, "vmlinux": kernel, "guest.cpio": initrd}
+	for n := 1; n <= 2; n++ {
+		write[fmt.Sprintf("node%d.yaml", n)] = fmt.Appendf(nil, string(node), n, n)
+	}
+	for _, name := range []string{"net.sh", "node.sh"} {
+		if write[name], err = files.ReadFile("files/" + name); err != nil {
+			return err
+		}
+	}
+	for name, data := range write {
+		if err := os.WriteFile(filepath.Join(l.dir, name), data, 0o755); err != nil {
+			return fmt.Errorf("preparing the lab: %w", err)
+		}
+	}
+	return nil
+}
+
+// wireArgs are a VM's network cards. A wire is a socket in the lab's folder; the switch's side listens.
+func (l *lab) wireArgs(name string) []string {
+	var args []string
+	for n := 1; n <= 2; n++ {
+		for e := range 2 {
+			wire := fmt.Sprintf("h%de%d", n, e)
+			server, mac := "on", fmt.Sprintf("02:00:00:00:5c:%d%d", n, e)
+			if name != "net" {
+				server, mac = "off", fmt.Sprintf("02:00:00:00:0%d:0%d", n, e)
+				if name != fmt.Sprintf("node%d", n) {
+					continue
+				}
+			}
+			args = append(args,
+				"-netdev", fmt.Sprintf("stream,id=%s,server=%s,addr.type=unix,addr.path=%s", wire, server, filepath.Join(l.dir, wire)),
+				"-device", fmt.Sprintf("virtio-net-pci,netdev=%s,mac=%s,romfile=", wire, mac))
+		}
+	}
+	return args
+}
+
+// boot starts one VM and returns when it takes commands.
+func (l *lab) boot(ctx context.Context, name string) error {
+	cfg := vm.Config{
+		Image: l.img, Root: l.root, WorkDir: l.dir, Devices: l.wireArgs(name), Console: l.socket(name),
+		KernelLog: filepath.Join(l.dir, name+".kernel"), CPUs: 1, Memory: 3072, Boot: 15 * time.Minute,
+		Argv: []string{"sh", filepath.Join(l.dir, "node.sh"), l.dir, name[len(name)-1:]},
+	}
+	if name == "net" {
+		cfg.Memory, cfg.Argv = 512, []string{"sh", filepath.Join(l.dir, "net.sh")}
+	}
+	booted := make(chan struct{})
+	cfg.Booted = func() { close(booted) }
+	log, err := os.Create(filepath.Join(l.dir, name+".log"))
+	if err != nil {
+		return fmt.Errorf("booting %s: %w", name, err)
+	}
+	cfg.Stdout, cfg.Stderr = log, log
+	ended := make(chan error, 1)
+	go func() {
+		code, err := vm.Run(ctx, cfg)
+		if err == nil {
+			err = fmt.Errorf("its boot script ended with status %d", code)
+		}
+		err = fmt.Errorf("%s: %w", name, err)
+		ended <- err
+		l.down <- errors.Join(err, log.Close())
+	}()
+	select {
+	case <-booted:
+	case err := <-ended:
+		return fmt.Errorf("booting %w", err)
+	}
+	return l.await(ctx, name+".log", name+": up", ended)
+}
+
+// await waits until a file of the lab's folder holds a text, or the VM has ended.
+func (l *lab) await(ctx context.Context, file, text string, ended <-chan error) error {
+	tick := time.NewTicker(200 * time.Millisecond)
+	defer tick.Stop()
+	limit := time.NewTimer(5 * time.Minute)
+	defer limit.Stop()
+	for {
+		data, err := os.ReadFile(filepath.Join(l.dir, file))
+		if err != nil {
+			return fmt.Errorf("waiting for %q: %w", text, err)
+		}
+		if bytes.Contains(data, []byte(text)) {
+			return nil
+		}
+		select {
+		case <-tick.C:
+		case <-limit.C:
+			return fmt.Errorf("%s never said %q, but:\n%s", file, text, lastLines(string(data), 10))
+		case err := <-ended:
+			return fmt.Errorf("%w:\n%s", err, lastLines(string(data), 10))
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// up boots all VMs.
+func (l *lab) up(ctx context.Context) error {
+	ctx, l.stop = context.WithCancel(ctx)
+	l.down = make(chan error, len(machines()))
+	if err := l.boot(ctx, "net"); err != nil {
+		return err
+	}
+	ended := make(chan error, 2)
+	for _, name := range machines()[1:] {
+		go func() { ended <- l.boot(ctx, name) }()
+	}
+	return errors.Join(<-ended, <-ended)
+}
+
+// end ends the VMs.
+func (l *lab) end() {
+	l.stop()
+	for range machines() {
+		<-l.down
+	}
+}
