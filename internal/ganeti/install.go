@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/google/renameio/v2"
 )
@@ -154,7 +155,7 @@ func (i Install) put(path string) error {
 	if err := i.folders(path); err != nil {
 		return err
 	}
-	if err := renameio.WriteFile(i.at(path), shim, 0o755, renameio.WithStaticPermissions(0o755)); err != nil {
+	if err := (&entry{mode: 0o755, uid: os.Getuid(), gid: os.Getgid(), modified: time.Now(), data: shim}).write(i.at(path)); err != nil {
 		return fmt.Errorf("install %s: %w", path, err)
 	}
 	i.Say(said)

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"net"
 	"net/netip"
+	"reflect"
 	"slices"
 	"strings"
 
@@ -169,20 +170,30 @@ func (p *planner) bridged() error {
 	if !vlan.IsZero() && (l.Bridge == nil || l.Bridge.VLANFiltering == nil || !*l.Bridge.VLANFiltering) {
 		return fmt.Errorf("VLAN: the bridge %s is not VLAN-aware (vlan_filtering is off)", br)
 	}
-	p.own(&spec.Network{Mode: spec.Bridged, Bridge: br, VLAN: vlan.Untagged, MTU: int(l.MTU)}, br)
+	name := br
+	if !vlan.IsZero() {
+		name = fmt.Sprintf("%s.%d", br, vlan.Untagged)
+	}
+	p.own(&spec.Network{Mode: spec.Bridged, Bridge: br, VLAN: vlan.Untagged, MTU: int(l.MTU)}, name)
 	return nil
 }
 
-// own plugs the NIC into a network that somebody else made and the node file does not know. It is named as Ganeti names it, or
-// after its link; NICs that describe it differently, because it was changed while one of them ran, are in networks of
-// different names, which tell them apart by what they say.
-func (p *planner) own(n *spec.Network, link string) {
+// own plugs the NIC into a network that somebody else made and the node file does not know. Of a bridge or a table there is one
+// description at a time: that of the NICs that are there already, which may be older than what Ganeti says now.
+func (p *planner) own(n *spec.Network, name string) {
 	n.Managed = new(false)
-	name := link
-	if g := p.e.Network; g != nil && g.Name != "" {
-		name = g.Name
+	nic := &p.plan.NIC
+	for _, c := range p.NICs {
+		if o := c.Net; o == nil || c.ID == p.e.ID || p.Node.Networks[c.Network] != nil || o.Mode != n.Mode || o.Table != n.Table || o.Bridge != n.Bridge || o.VLAN != n.VLAN {
+			continue
+		}
+		if !reflect.DeepEqual(c.Net, n) {
+			p.note("LINK: %s is plugged in as it was when %s came: Ganeti, or the node, has changed it since", p.e.Link, c.Name)
+		}
+		nic.Network, nic.Net = c.Network, c.Net
+		return
 	}
-	p.plan.NIC.Network, p.plan.NIC.Net = p.unused(name, n), n
+	nic.Network, nic.Net = p.unused(name, n), n
 }
 
 // addresses gives the NIC those that Ganeti means it to have: IP, and the one that the guest makes itself from its MAC.

@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/netip"
-	"reflect"
 	"strconv"
 	"strings"
 
@@ -42,6 +41,9 @@ func (p *planner) routed() error {
 	name := link
 	if _, err := strconv.Atoi(link); err == nil {
 		name = "table" + link
+	}
+	if g := p.e.Network; g != nil && g.Name != "" {
+		name = g.Name
 	}
 	n, err := p.foreign(table)
 	if err != nil {
@@ -134,8 +136,8 @@ func (p *planner) way(table uint32, subnet netip.Prefix, six bool, ip netip.Addr
 	return w
 }
 
-// unused returns the name, made one that a node file could have, or that name and a part of a digest where the node file
-// or another NIC has a network of that name that is described otherwise.
+// unused returns the name, made one that a node file could have, or that name and a part of a digest of the network where the
+// node file, or another NIC's network, has the name.
 func (p *planner) unused(name string, n *spec.Network) string {
 	name = strings.Map(func(r rune) rune {
 		if r == ':' || r == '@' {
@@ -148,7 +150,7 @@ func (p *planner) unused(name string, n *spec.Network) string {
 	}
 	taken := p.Node.Networks[name] != nil
 	for _, c := range p.NICs {
-		taken = taken || c.ID != p.e.ID && c.Network == name && !reflect.DeepEqual(c.Net, n)
+		taken = taken || c.ID != p.e.ID && c.Network == name
 	}
 	if !taken {
 		return name
