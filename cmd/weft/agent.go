@@ -74,6 +74,7 @@ func (o *options) keep(ctx context.Context, log *slog.Logger, metrics string) er
 	loop := &agent.Loop{
 		Node: node, Voice: air, Ears: air, Wake: wake, Stats: stats,
 		Load:  func() (*spec.Node, []byte, error) { return o.held(store) },
+		Adopt: o.adopt,
 		Ready: func() { log.Info("ready") },
 	}
 	done := make(chan struct{})

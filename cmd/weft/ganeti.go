@@ -4,9 +4,7 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io/fs"
 	"log/syslog"
 	"os"
 	"path/filepath"
@@ -18,9 +16,6 @@ import (
 
 	"weft/internal/agent"
 	"weft/internal/ganeti"
-	"weft/internal/kernel"
-	"weft/internal/nic"
-	"weft/internal/spec"
 )
 
 // ganetiTime is how long a hook may take. Ganeti itself waits for 15 minutes, which is too long for a VM to be in the dark.
@@ -137,29 +132,20 @@ type ganetiSite struct {
 
 // openGaneti opens the node. One without a node file has no networks of its own, and Ganeti's words alone count.
 func (o *options) openGaneti() (*ganetiSite, func(), error) {
-	node := &spec.Node{}
-	data, err := os.ReadFile(o.file)
-	if err == nil {
-		node, err = spec.Parse(o.file, data)
-	} else if errors.Is(err, fs.ErrNotExist) {
-		err = nil
-	}
-	if err != nil {
-		return nil, nil, fmt.Errorf("read the node file: %w", err)
-	}
 	s := &ganetiSite{runtime: ganeti.Runtime{Dir: ganeti.RuntimeDir, Proc: "/proc"}}
+	var err error
 	if s.settings, err = ganeti.ReadSettings(ganeti.SettingsFile); err != nil {
 		return nil, nil, err
 	}
 	if s.tables, err = readTables(""); err != nil {
 		return nil, nil, err
 	}
-	host, err := kernel.Open("")
+	node, closing, err := o.openForNICs()
 	if err != nil {
-		return nil, nil, fmt.Errorf("open the kernel: %w", err)
+		return nil, nil, err
 	}
-	s.Node = &agent.Node{Spec: node, Store: nic.Store{Dir: o.run}, Target: host}
-	return s, func() { _ = host.Close() }, nil
+	s.Node = node
+	return s, closing, nil
 }
 
 func (s *ganetiSite) plan(ctx context.Context, e ganeti.Environment) (ganeti.Plan, error) {

@@ -118,10 +118,7 @@ func (o *options) add(c *cobra.Command, node *agent.Node, f nicFlags, prepared b
 		}
 	}
 	node.Force = f.force
-	if err := plug(c, node, n); err != nil || prepared {
-		return err
-	}
-	return o.repeat(node, n.ID)
+	return plug(c, node, n)
 }
 
 // idFor returns the ID of the NIC that this very tap and MAC are plugged in as, or a new one.

@@ -5,6 +5,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 
@@ -22,8 +23,21 @@ type options struct {
 }
 
 // open reads the node file and opens the kernel of the network namespace that weft was started in.
-func (o *options) open() (*agent.Node, func(), error) {
-	s, text, err := o.spec()
+func (o *options) open() (*agent.Node, func(), error) { return o.openWith(o.spec) }
+
+// openForNICs is open for a verb about NICs alone: where there is no node file, hypervisors may have brought networks.
+func (o *options) openForNICs() (*agent.Node, func(), error) {
+	return o.openWith(func() (*spec.Node, []byte, error) {
+		s, text, err := o.spec()
+		if errors.Is(err, fs.ErrNotExist) {
+			return &spec.Node{}, nil, nil
+		}
+		return s, text, err
+	})
+}
+
+func (o *options) openWith(read func() (*spec.Node, []byte, error)) (*agent.Node, func(), error) {
+	s, text, err := read()
 	if err != nil {
 		return nil, nil, err
 	}
@@ -32,13 +46,16 @@ func (o *options) open() (*agent.Node, func(), error) {
 		return nil, nil, fmt.Errorf("open the kernel: %w", err)
 	}
 	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
-	air := &agent.LinkAir{Log: log}
+	air, store := &agent.LinkAir{Log: log}, nic.Store{Dir: o.run}
 	closing := func() {
 		if err := errors.Join(air.Close(), host.Close()); err != nil {
 			fmt.Fprintln(os.Stderr, "weft: close the kernel:", err)
 		}
 	}
-	return &agent.Node{Spec: s, Text: text, Store: nic.Store{Dir: o.run}, Target: host, Air: air, Log: log}, closing, nil
+	return &agent.Node{
+		Spec: s, Text: text, Store: store, Target: host, Air: air, Log: log,
+		Repeat: func(c spec.NIC) error { return o.repeat(store, c.ID) },
+	}, closing, nil
 }
 
 // withNode returns a verb's function that opens the node, does something with it, and closes it.

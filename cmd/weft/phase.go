@@ -28,10 +28,7 @@ force it, for the node that it came from may still answer.`,
 		Args: cobra.ExactArgs(1),
 		RunE: o.withNIC(func(c *cobra.Command, node *agent.Node, id string) error {
 			node.Force = force
-			if err := node.Claim(c.Context(), id); err != nil {
-				return err
-			}
-			return o.repeat(node, id)
+			return node.Claim(c.Context(), id)
 		}),
 	}
 	c.Flags().BoolVar(&force, "force", false, "claim addresses also where somebody else seems to have them")
@@ -90,10 +87,10 @@ func pause(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// repeat sees to it that what was announced once is announced again: by the agent, or where none runs by a process of its
-// own, which holds on to nothing of this one's.
-func (o *options) repeat(node *agent.Node, id string) error {
-	unlock, err := node.Store.LockAgent()
+// repeat sees to it that what was announced of a NIC once is announced again: by the agent, or where none runs by a process
+// of its own, which holds on to nothing of this one's.
+func (o *options) repeat(store nic.Store, id string) error {
+	unlock, err := store.LockAgent()
 	if errors.Is(err, nic.ErrAgent) {
 		return nil
 	}
@@ -101,17 +98,6 @@ func (o *options) repeat(node *agent.Node, id string) error {
 		return err
 	}
 	unlock()
-	nics, err := node.Store.List()
-	if err != nil {
-		return err
-	}
-	claimed := false
-	for _, n := range nics {
-		claimed = claimed || n.ID == id && len(agent.Claims(node.Spec, nics)) > 0
-	}
-	if !claimed {
-		return nil
-	}
 	self, err := os.Executable()
 	if err != nil {
 		return fmt.Errorf("announce again: %w", err)
@@ -127,7 +113,12 @@ func (o *options) repeat(node *agent.Node, id string) error {
 
 // withNIC is withNode for a verb about the NIC that its argument names.
 func (o *options) withNIC(do func(c *cobra.Command, node *agent.Node, id string) error) func(*cobra.Command, []string) error {
-	return o.withNode(func(c *cobra.Command, node *agent.Node, args []string) error {
+	return func(c *cobra.Command, args []string) error {
+		node, closing, err := o.openForNICs()
+		if err != nil {
+			return err
+		}
+		defer closing()
 		n, err := find(node, args[0])
 		if err != nil {
 			return err
@@ -135,5 +126,5 @@ func (o *options) withNIC(do func(c *cobra.Command, node *agent.Node, id string)
 		_, end := printSteps(node, c.OutOrStdout(), false)
 		defer end()
 		return do(c, node, n.ID)
-	})
+	}
 }

@@ -46,6 +46,8 @@ type Node struct {
 	Done func(plan.Op)
 	// Air, when set, is asked whether somebody else has an address before it is claimed, and told once it is.
 	Air Air
+	// Repeat, when set, sees to it that what was announced for a NIC once is announced again.
+	Repeat func(c spec.NIC) error
 	// Force claims an address also where somebody else seems to have it.
 	Force bool
 	// Text is what Spec was read from. The node keeps it as the one that was applied last.

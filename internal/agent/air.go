@@ -14,6 +14,7 @@ import (
 
 	"weft/internal/announce"
 	"weft/internal/frame"
+	"weft/internal/guest"
 	"weft/internal/wire"
 )
 
@@ -27,6 +28,7 @@ type LinkAir struct {
 	sock    *wire.Socket
 	err     error
 	voice   *announce.Announcer
+	guests  *guest.Answers
 	stop    context.CancelFunc
 	running sync.WaitGroup
 }
@@ -42,6 +44,8 @@ func (a *LinkAir) open() error {
 			ctx, stop := context.WithCancel(context.Background())
 			a.stop = stop
 			a.running.Go(func() { a.voice.Run(ctx) })
+			a.guests = guest.New(a.sock, a.Log)
+			a.running.Go(func() { a.guests.Run(ctx) })
 		}
 	})
 	return a.err
@@ -136,34 +140,49 @@ func (a *LinkAir) Withdraw(claims ...Claim) {
 	}
 }
 
+// Guests says which guests are answered, where their network has IPv6.
+func (a *LinkAir) Guests(taps []Tap) {
+	if a.open() != nil {
+		return
+	}
+	var list []guest.NIC
+	for _, t := range taps {
+		tap, mac, err := t.macs()
+		if p := t.Network.IPv6; p != nil && err == nil {
+			list = append(list, guest.NIC{
+				Index: t.Index, TapMAC: tap, GuestMAC: mac, Addrs: t.Addresses, Prefixes: t.Prefixes,
+				Subnet: p.Subnet, Gateway: p.Gateway, MTU: t.MTU,
+			})
+		}
+	}
+	a.guests.Set(list)
+}
+
+// macs returns the MACs of both ends of the tap.
+func (t *Tap) macs() (host, guest frame.MAC, err error) {
+	if host, err = frame.ParseMAC(t.MAC); err == nil {
+		guest, err = frame.ParseMAC(t.NIC.MAC)
+	}
+	return host, guest, err
+}
+
 // Knock asks the guest behind the tap for its address.
 func (a *LinkAir) Knock(_ context.Context, t Tap, addr netip.Addr) error {
 	if err := a.open(); err != nil {
 		return err
 	}
-	tap, err := frame.ParseMAC(t.MAC)
+	host, mac, err := t.macs()
 	if err != nil {
 		return err
 	}
-	mac, err := frame.ParseMAC(t.NIC.MAC)
-	if err != nil {
-		return err
+	var gateway netip.Addr
+	if p := t.Network.IPv4; p != nil {
+		gateway = p.Gateway
 	}
-	if addr.Is6() {
-		f := frame.Solicit(tap, frame.LinkLocal(tap), addr)
-		f.Dst = mac
-		return a.sock.Send(t.Index, f)
-	}
-	sender := netip.IPv4Unspecified()
-	if p := t.Network.IPv4; p != nil && p.Gateway.IsValid() {
-		sender = p.Gateway
-	}
-	f := frame.ARPRequest(tap, sender, addr)
-	f.Dst = mac
-	return a.sock.Send(t.Index, f)
+	return a.sock.Send(t.Index, guest.Knock(host, mac, gateway, addr))
 }
 
-// Listen returns what is heard on the links until ctx ends.
+// Listen returns what is heard on the links until ctx ends. Guests are answered on the way.
 func (a *LinkAir) Listen(ctx context.Context) (<-chan Heard, error) {
 	if err := a.open(); err != nil {
 		return nil, err
@@ -176,6 +195,7 @@ func (a *LinkAir) Listen(ctx context.Context) (<-chan Heard, error) {
 	go func() {
 		defer close(heard)
 		for e := range events {
+			a.guests.Handle(e)
 			for _, h := range hear(e) {
 				select {
 				case heard <- h:
@@ -187,13 +207,16 @@ func (a *LinkAir) Listen(ctx context.Context) (<-chan Heard, error) {
 	return heard, nil
 }
 
-// hear takes from a frame who said that it has which address.
+// hear takes from a frame who said that it has which address, and whether it is a guest's own word.
 func hear(e wire.Event) []Heard {
 	var all []Heard
 	if e.Lost > 0 {
 		all = append(all, Heard{Lost: true})
 	}
-	h := Heard{IfIndex: e.Index, MAC: e.Frame.Src.String()}
+	h := Heard{IfIndex: e.Index}
+	if mac, _, ok := guest.Life(e); ok {
+		h.Guest = mac.String()
+	}
 	if who, ok := announce.Says(e.Frame); ok {
 		h.Has, h.MAC = who.Addr, who.MAC.String()
 	}

@@ -4,6 +4,7 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -84,7 +85,7 @@ func (n *Node) vacant(ctx context.Context, before []spec.NIC, c spec.NIC) error 
 }
 
 // tell announces what the node claims now and did not before. The guest is plugged in by then, whatever comes of it.
-func (n *Node) tell(ctx context.Context, before []spec.NIC) error {
+func (n *Node) tell(ctx context.Context, before []spec.NIC, c spec.NIC) error {
 	if n.Air == nil {
 		return nil
 	}
@@ -93,8 +94,12 @@ func (n *Node) tell(ctx context.Context, before []spec.NIC) error {
 		return err
 	}
 	if fresh := less(Claims(n.Spec, after), Claims(n.Spec, before)); len(fresh) > 0 {
-		if err := n.Air.Tell(ctx, fresh); err != nil {
-			n.log().Warn("not announced", "err", err)
+		err := n.Air.Tell(ctx, fresh)
+		if n.Repeat != nil {
+			err = errors.Join(err, n.Repeat(c))
+		}
+		if err != nil {
+			n.log().Warn("not announced", "tap", c.Name, "err", err)
 		}
 	}
 	return nil

@@ -19,6 +19,8 @@ import (
 type Ears interface {
 	// Listen returns what is heard until ctx ends.
 	Listen(ctx context.Context) (<-chan Heard, error)
+	// Guests says which guests there are, for those who answer them: router advertisements, neighbours of their subnet.
+	Guests(taps []Tap)
 	// Knock asks the guest behind the tap for its address, so that it is heard if it lives.
 	Knock(ctx context.Context, tap Tap, addr netip.Addr) error
 }
@@ -26,8 +28,9 @@ type Ears interface {
 // Heard is one thing that was heard.
 type Heard struct {
 	IfIndex int
-	MAC     string     // of who said it
-	Has     netip.Addr // the address that it says it has; the zero Addr for none
+	Guest   string     // the MAC of the guest that shows by it that it runs, where a tap said it; "" for none
+	Has     netip.Addr // the address that somebody says it has; the zero Addr for none
+	MAC     string     // where that address is, by this word
 	Lost    bool       // nothing was heard, but something may have been missed
 }
 
@@ -101,7 +104,7 @@ func (l *Loop) hear(ctx context.Context, heard <-chan Heard, wake chan<- struct{
 		tap, isTap := l.taps[h.IfIndex]
 		l.mu.Unlock()
 		switch {
-		case isTap && h.MAC == tap.NIC.MAC:
+		case isTap && h.Guest == tap.NIC.MAC:
 			l.alive(tap)
 			if tap.Prepared {
 				l.arrive(ctx, tap, wake)

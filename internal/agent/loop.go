@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -229,6 +231,9 @@ func (l *Loop) learn(node *spec.Node, v *View) {
 	}
 	l.claims, l.ways, l.index, l.macs, l.taps, l.ahead = claims, ways, index, macs, taps, ahead
 	l.mu.Unlock()
+	if l.Ears != nil {
+		l.Ears.Guests(slices.Collect(maps.Values(taps)))
+	}
 	if l.Voice == nil {
 		return
 	}

@@ -87,9 +87,11 @@ func (a *air) take() []string {
 
 func (a *air) Listen(context.Context) (<-chan agent.Heard, error) { return a.heard, nil }
 
+func (a *air) Guests([]agent.Tap) {}
+
 func (a *air) Knock(_ context.Context, tap agent.Tap, _ netip.Addr) error {
 	if a.answers {
-		a.heard <- agent.Heard{IfIndex: tap.Index, MAC: tap.NIC.MAC}
+		a.heard <- agent.Heard{IfIndex: tap.Index, Guest: tap.NIC.MAC}
 	}
 	return nil
 }
@@ -207,10 +209,10 @@ func TestLoopClaimsForAGuestThatShows(t *testing.T) {
 		if strings.Contains(prepared, "62.217.124.53") || strings.Contains(prepared, "2001:db8:993::53") {
 			t.Fatalf("a prepared NIC is answered for:\n%s", prepared)
 		}
-		k.air.heard <- agent.Heard{IfIndex: k.host.indexOf("tap0"), MAC: "aa:00:00:ff:ff:ff"}
+		k.air.heard <- agent.Heard{IfIndex: k.host.indexOf("tap0"), Guest: "aa:00:00:ff:ff:ff"}
 		k.rest()
 		k.expect(t, "announced for a stranger on the tap", k.air.take(), nil)
-		k.air.heard <- agent.Heard{IfIndex: k.host.indexOf("tap0"), MAC: guest.MAC}
+		k.air.heard <- agent.Heard{IfIndex: k.host.indexOf("tap0"), Guest: guest.MAC}
 		k.rest()
 		k.expect(t, "announced", k.air.take(), itsClaims)
 		claimed := k.has(t)
@@ -243,7 +245,7 @@ func TestLoopWhenSomebodyElseClaims(t *testing.T) {
 				t.Errorf("not released:\n%s", after)
 			}
 			// it comes back: a migration that failed
-			k.air.heard <- agent.Heard{IfIndex: k.host.indexOf("tap0"), MAC: guest.MAC}
+			k.air.heard <- agent.Heard{IfIndex: k.host.indexOf("tap0"), Guest: guest.MAC}
 			k.rest()
 			same(t, 0, before, k.has(t))
 			k.expect(t, "announced after its return", k.air.take(), itsClaims)

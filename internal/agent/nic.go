@@ -31,7 +31,7 @@ func (n *Node) Plug(ctx context.Context, c spec.NIC) error {
 	if err := n.plug(ctx, c); err != nil {
 		return err
 	}
-	return n.tell(ctx, before)
+	return n.tell(ctx, before, c)
 }
 
 func (n *Node) plug(ctx context.Context, c spec.NIC) error {
