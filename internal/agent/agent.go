@@ -75,6 +75,7 @@ type Air interface {
 type View struct {
 	NICs       []spec.NIC      // all that are plugged in by intent
 	Absent     map[string]bool // by ID: the NICs whose tap is not there, or is another one of that name
+	Lacking    map[string]string // devices that networks which are not managed need and that nobody made, and the network of each
 	Want, Have *netstate.State
 	Plan       plan.Plan
 	Conflict   error // why there is no plan: what is wanted contradicts what is not weft's
@@ -113,6 +114,10 @@ func (n *Node) View(ctx context.Context) (*View, error) {
 			return nil, err
 		}
 	}
+	if v.Lacking, err = n.lacking(nics, v.Have); err != nil {
+		return nil, err
+	}
+	waive(v.Want, v.Lacking)
 	v.Plan, v.Conflict = plan.Diff(v.Want, v.Have, plan.Owned)
 	return v, nil
 }

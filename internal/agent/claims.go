@@ -55,22 +55,13 @@ func Claims(node *spec.Node, nics []spec.NIC) []Claim {
 	return all
 }
 
-// less returns the claims of a that are not in b.
-func less(a, b []Claim) []Claim {
-	return slices.DeleteFunc(slices.Clone(a), func(c Claim) bool { return slices.Contains(b, c) })
-}
-
-// vacant returns an error that names everybody else who has an address that the node did not claim before.
-func (n *Node) vacant(ctx context.Context, before []spec.NIC, c spec.NIC) error {
-	if n.Air == nil || n.Force {
+// vacant returns an error that names everybody else who has an address of the NIC's.
+func (n *Node) vacant(ctx context.Context, c spec.NIC) error {
+	claims := Claims(n.Spec, []spec.NIC{c})
+	if n.Air == nil || n.Force || len(claims) == 0 {
 		return nil
 	}
-	rest := slices.DeleteFunc(slices.Clone(before), func(o spec.NIC) bool { return o.ID == c.ID })
-	fresh := less(Claims(n.Spec, append(rest, c)), Claims(n.Spec, unfinished(before, c.ID)))
-	if len(fresh) == 0 {
-		return nil
-	}
-	holders, err := n.Air.Ask(ctx, fresh)
+	holders, err := n.Air.Ask(ctx, claims)
 	if err != nil {
 		return fmt.Errorf("ask who has the addresses of %s: %w", c.Name, err)
 	}
@@ -84,25 +75,19 @@ func (n *Node) vacant(ctx context.Context, before []spec.NIC, c spec.NIC) error 
 	return fmt.Errorf("plug in %s: address in use: %s (--force takes it all the same)", c.Name, strings.Join(who, ", "))
 }
 
-// tell announces what the node claims now and did not before. The guest is plugged in by then, whatever comes of it.
-func (n *Node) tell(ctx context.Context, before []spec.NIC, c spec.NIC) error {
-	if n.Air == nil {
-		return nil
+// tell announces the NIC's addresses. Its guest is plugged in by then, whatever comes of it.
+func (n *Node) tell(ctx context.Context, c spec.NIC) {
+	claims := Claims(n.Spec, []spec.NIC{c})
+	if n.Air == nil || len(claims) == 0 {
+		return
 	}
-	after, err := n.Store.List()
+	err := n.Air.Tell(ctx, claims)
+	if n.Repeat != nil {
+		err = errors.Join(err, n.Repeat(c))
+	}
 	if err != nil {
-		return err
+		n.log().Warn("not announced", "tap", c.Name, "err", err)
 	}
-	if fresh := less(Claims(n.Spec, after), Claims(n.Spec, before)); len(fresh) > 0 {
-		err := n.Air.Tell(ctx, fresh)
-		if n.Repeat != nil {
-			err = errors.Join(err, n.Repeat(c))
-		}
-		if err != nil {
-			n.log().Warn("not announced", "tap", c.Name, "err", err)
-		}
-	}
-	return nil
 }
 
 // Announce tells the VLANs once more which addresses of the NIC with this ID are here.

@@ -19,19 +19,16 @@ import (
 // Plug plugs a NIC in, or moves one that is plugged in (the same ID) to what c says now. Only what this NIC needs is
 // changed: edits of the node file that nobody applied yet stay unapplied. If it fails, the node is as it was before.
 //
-// Addresses that the node does not answer for yet are asked for first, and announced at last.
+// Before its addresses are claimed the VLANs are asked who has them, and told afterwards.
 func (n *Node) Plug(ctx context.Context, c spec.NIC) error {
-	before, err := n.Store.List()
-	if err != nil {
-		return err
-	}
-	if err := n.vacant(ctx, before, c); err != nil {
+	if err := n.vacant(ctx, c); err != nil {
 		return err
 	}
 	if err := n.plug(ctx, c); err != nil {
 		return err
 	}
-	return n.tell(ctx, before, c)
+	n.tell(ctx, c)
+	return nil
 }
 
 func (n *Node) plug(ctx context.Context, c spec.NIC) error {
