@@ -18,7 +18,8 @@ import (
 // The probe's times. RFC 5227 section 1.1 waits up to a second before the first of three probes, one to two seconds
 // between them and two seconds after the last: every start of a VM would take seven seconds. Those are made for networks
 // in which everybody starts at once, and for links that are not up yet; here one node asks others that are running, on a
-// link that carries already, and who answers does so in milliseconds. Who answers later is found when it speaks (Says).
+// link that carries already, and who answers does so in milliseconds. Who answers later (a proxy with the kernel's usual
+// proxy_delay takes up to 0.8 s) is found when it speaks: Says.
 const (
 	probes    = 2
 	probeGap  = 100 * time.Millisecond

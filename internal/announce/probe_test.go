@@ -168,16 +168,51 @@ func TestSays(t *testing.T) {
 		if tries != tt.tries || ok != (tt.tries != announce.Holder{}) {
 			t.Errorf("%s tries %v, %v, want %v", tt.name, tries, ok, tt.tries)
 		}
-		d, ok := announce.Defence(tt.f, uplink.MAC)
-		if ok != (tt.name == "probe") {
-			t.Errorf("%s: defence %v", tt.name, d)
+	}
+}
+
+// TestAnswer: what is answered for the kernel, and in which words.
+func TestAnswer(t *testing.T) {
+	mine := func(a netip.Addr) bool { return a == v4.Addr || a == v6.Addr }
+	noLL := uplink
+	noLL.LinkLocal = netip.Addr{}
+	straight := func(src, target netip.Addr) frame.Frame {
+		return frame.Frame{Dst: uplink.MAC, Src: other, Msg: frame.NS{Src: src, Dst: target, Target: target, SLLA: other}}
+	}
+	sure := frame.NA{Src: uplink.LinkLocal, Dst: ll, Target: v6.Addr, TLLA: uplink.MAC, Solicited: true}
+	self := sure
+	self.Src = v6.Addr
+	for _, tt := range []struct {
+		name string
+		f    frame.Frame
+		dev  wire.Device
+		want frame.Message
+	}{
+		{"probe", frame.ARPProbe(other, v4.Addr), uplink, frame.ARP{Op: frame.OpReply, SHA: uplink.MAC, SPA: v4.Addr, THA: other, TPA: ip("0.0.0.0")}},
+		{"probe for another's", frame.ARPProbe(other, source), uplink, nil},
+		{"our own probe", frame.ARPProbe(uplink.MAC, v4.Addr), uplink, nil},
+		{"request, which the kernel answers", frame.ARPRequest(other, source, v4.Addr), uplink, nil},
+		{"announcement", frame.GratuitousRequest(other, v4.Addr), uplink, nil},
+		{"straight solicitation", straight(ll, v6.Addr), uplink, sure},
+		{"straight solicitation, no link-local address", straight(ll, v6.Addr), noLL, self},
+		{"straight solicitation for another's", straight(ll, ip("2001:db8:993::54")), uplink, nil},
+		{"solicitation, which the kernel answers", frame.Solicit(other, ll, v6.Addr), uplink, nil},
+		{"duplicate address detection", frame.DADNS(other, v6.Addr), uplink, nil},
+		{"advertisement", frame.UnsolicitedNA(other, ll, v6.Addr), uplink, nil},
+	} {
+		f, ok := announce.Answer(tt.f, tt.dev, mine)
+		if ok != (tt.want != nil) {
+			t.Errorf("%s: %v, %v", tt.name, f, ok)
+			continue
 		}
-	}
-	d, _ := announce.Defence(frame.ARPProbe(other, v4.Addr), uplink.MAC)
-	if h, ok := announce.Says(d); !ok || h != (announce.Holder{v4.Addr, uplink.MAC}) || d.Dst != other {
-		t.Errorf("defence: %v", d)
-	}
-	if _, err := d.Marshal(); err != nil {
-		t.Error(err)
+		if !ok {
+			continue
+		}
+		if f.Src != uplink.MAC || f.Dst != other || f.Msg != tt.want {
+			t.Errorf("%s: %+v, want %+v", tt.name, f, tt.want)
+		}
+		if _, err := f.Marshal(); err != nil {
+			t.Errorf("%s: %v", tt.name, err)
+		}
 	}
 }

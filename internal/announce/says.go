@@ -6,6 +6,7 @@ import (
 	"net/netip"
 
 	"weft/internal/frame"
+	"weft/internal/wire"
 )
 
 // Says returns the address that the sender of a frame says it has, if it says so of any: as the sender of an ARP request
@@ -53,15 +54,35 @@ func Tries(f frame.Frame) (Holder, bool) {
 	return Holder{}, false
 }
 
-// Defence returns the answer, from a device with this MAC, to somebody who asks by an ARP probe whether an address of
-// this node's is free: it is not. The kernel leaves these probes unanswered where it only is a proxy for the address; a
-// solicitation of duplicate address detection it answers itself.
-func Defence(f frame.Frame, mac frame.MAC) (frame.Frame, bool) {
-	probe, ok := f.Msg.(frame.ARP)
-	if !ok || !probe.Probe() {
+// Answer returns what the kernel leaves unanswered about an address that it is only a proxy for, where the address is one
+// of mine: on a device of this node, in answer to a frame that came in there.
+//
+// An ARP probe asks whether the address is free: it is not (RFC 5227 section 2.4). The kernel answers no probe as a proxy
+// (arp_process in net/ipv4/arp.c). The neighbour solicitation of duplicate address detection it does answer, but not one
+// that goes straight to the address, by which a router makes sure now and then of a neighbour that it knows: that one it
+// forwards, and it is lost (ip6_forward in net/ipv6/ip6_output.c looks at proxy entries only if proxy_ndp is on for all
+// devices, and in a VRF not even then). Without an answer the router forgets the neighbour and asks everybody.
+func Answer(f frame.Frame, d wire.Device, mine func(netip.Addr) bool) (frame.Frame, bool) {
+	if f.Src == d.MAC {
 		return frame.Frame{}, false
 	}
-	return frame.Frame{Dst: probe.SHA, Src: mac, Msg: frame.ARP{
-		Op: frame.OpReply, SHA: mac, SPA: probe.TPA, THA: probe.SHA, TPA: netip.IPv4Unspecified(),
-	}}, true
+	switch m := f.Msg.(type) {
+	case frame.ARP:
+		if m.Probe() && mine(m.TPA) {
+			return frame.Frame{Dst: m.SHA, Src: d.MAC, Msg: frame.ARP{
+				Op: frame.OpReply, SHA: d.MAC, SPA: m.TPA, THA: m.SHA, TPA: netip.IPv4Unspecified(),
+			}}, true
+		}
+	case frame.NS:
+		if m.Dst == m.Target && !m.DAD() && mine(m.Target) {
+			source := d.LinkLocal
+			if !source.IsValid() {
+				source = m.Target
+			}
+			return frame.Frame{Dst: f.Src, Src: d.MAC, Msg: frame.NA{
+				Src: source, Dst: m.Src, Target: m.Target, TLLA: d.MAC, Solicited: true,
+			}}, true
+		}
+	}
+	return frame.Frame{}, false
 }

@@ -171,7 +171,7 @@ func TestNotSent(t *testing.T) {
 		{frame.NS{Src: frame.AllNodes, Dst: a, Target: a}, "from ff02::1"},
 		{frame.NS{Src: ip("10.0.0.1"), Dst: a, Target: a}, "not IPv6"},
 		{frame.NA{Src: ll, Dst: frame.AllNodes, Target: a, Solicited: true}, "solicited neighbour advertisement to ff02::1"},
-		{frame.NA{Src: ip("::"), Dst: frame.AllNodes, Target: a}, "advertisement from ::"},
+		{frame.NA{Src: ip("::"), Dst: frame.AllNodes, Target: a}, "advertisement from no address"},
 		{frame.NA{Src: ll, Dst: frame.AllNodes, Target: ip("::")}, "advertisement for ::"},
 		{frame.RS{Src: ip("::"), Dst: frame.AllRouters, SLLA: host}, "with a source link-layer address"},
 		{frame.RS{Src: ll, Dst: ip("::")}, "to ::"},

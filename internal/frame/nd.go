@@ -91,7 +91,7 @@ func (n NA) check() error {
 	case !unicast6(n.Target):
 		return fmt.Errorf("neighbour advertisement for %s", n.Target)
 	case n.Src.IsUnspecified():
-		return errors.New("neighbour advertisement from ::")
+		return errors.New("neighbour advertisement from no address")
 	case n.Solicited && n.Dst.IsMulticast():
 		return fmt.Errorf("solicited neighbour advertisement to %s", n.Dst)
 	}

@@ -8,10 +8,8 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
-	"os/exec"
 	"runtime"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -19,64 +17,19 @@ import (
 
 	"weft/internal/frame"
 	"weft/internal/wire"
+	"weft/internal/wire/wiretest"
 )
-
-var namespaces atomic.Int32
-
-// namespace makes an empty network namespace for the test, and opens it.
-func namespace(t testing.TB) (*wire.Socket, string) {
-	t.Helper()
-	if !strings.Contains(os.Getenv("WEFT_TEST_REQUIRE"), "kernel") {
-		t.Skip("makes network namespaces with bonds, VLANs and VRFs: the kernel lane runs it")
-	}
-	ns := fmt.Sprintf("wire-%d-%d", os.Getpid(), namespaces.Add(1))
-	ip(t, "", "netns add "+ns)
-	t.Cleanup(func() { ip(t, "", "netns del "+ns) })
-	s, err := wire.Open("/run/netns/" + ns)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := s.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return s, ns
-}
-
-// ip runs lines of ip in a namespace, "" for the test's own.
-func ip(t testing.TB, ns, lines string) {
-	t.Helper()
-	args := []string{"-batch", "-"}
-	if ns != "" {
-		args = append([]string{"-n", ns}, args...)
-	}
-	cmd := exec.Command("ip", args...)
-	cmd.Stdin = strings.NewReader(lines)
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("ip -batch: %v\n%s\n%s", err, out, lines)
-	}
-}
-
-func device(t testing.TB, s *wire.Socket, name string) wire.Device {
-	t.Helper()
-	d, err := s.Device(name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return d
-}
 
 func send(t testing.TB, s *wire.Socket, dev string, f frame.Frame) {
 	t.Helper()
-	if err := s.Send(device(t, s, dev).Index, f); err != nil {
+	if err := s.Send(wiretest.Device(t, s, dev).Index, f); err != nil {
 		t.Fatal(err)
 	}
 }
 
 func listen(t testing.TB, s *wire.Socket, ifindex int) <-chan wire.Event {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), wiretest.Patience)
 	t.Cleanup(cancel)
 	events, err := s.Listen(ctx, ifindex)
 	if err != nil {
@@ -116,10 +69,10 @@ func arp(target string) frame.Frame { return frame.ARPProbe(stranger, addr(targe
 
 // TestDevices: a frame is heard once, on the device whose protocols get it.
 func TestDevices(t *testing.T) {
-	here, ns := namespace(t)
-	there, thereNS := namespace(t)
+	here, ns := wiretest.Namespace(t)
+	there, thereNS := wiretest.Namespace(t)
 	events := listen(t, here, 0) // before there is any device
-	ip(t, ns, `link set lo up
+	wiretest.IP(t, ns, `link set lo up
 link add eth0 type veth peer name eth0 netns `+thereNS+`
 link add eth1 type veth peer name eth1 netns `+thereNS+`
 link add bond0 type bond mode active-backup miimon 100
@@ -137,7 +90,7 @@ link set bond0.993 up
 link set br0 up
 link set port0 up
 `)
-	ip(t, thereNS, `link set eth0 up
+	wiretest.IP(t, thereNS, `link set eth0 up
 link set eth1 up
 link set far0 up
 link add link eth0 name eth0.993 type vlan id 993
@@ -146,22 +99,25 @@ link set eth0.993 up
 link set eth0.50 up
 `)
 	tap := openTap(t, ns, "tap0")
-	ip(t, ns, "link set tap0 master vrf993 up\n")
+	wiretest.IP(t, ns, "link set tap0 master vrf993 up\n")
 	names := map[int]string{}
 	for _, n := range []string{"bond0", "bond0.993", "tap0", "br0", "eth0", "eth1", "vrf993", "port0"} {
-		names[device(t, here, n).Index] = n
+		names[wiretest.Device(t, here, n).Index] = n
 	}
-	waitActive(t, ns, "eth0")
+	wiretest.Until(t, func() (string, bool) { // eth0 is the member that hears
+		out, ok := wiretest.Run(t, ns, "ip", "-d", "link", "show", "bond0")
+		return out, ok && strings.Contains(out, "active_slave eth0")
+	})
 
 	write(t, tap, arp("192.0.2.1"))
 	write(t, tap, frame.Frame{Dst: frame.Broadcast, Src: stranger, Msg: frame.RARP{Op: frame.OpReverseRequest, SHA: stranger, SPA: addr("0.0.0.0"), THA: stranger, TPA: addr("0.0.0.0")}})
 	send(t, there, "eth0", arp("192.0.2.2"))
 	send(t, there, "eth0.993", arp("192.0.2.3"))
-	send(t, there, "eth0.50", arp("192.0.2.4"))                                                                              // no such VLAN here
-	send(t, there, "eth0.993", frame.Frame{Dst: frame.MAC{2, 0, 0, 0, 9, 9}, Src: stranger, Msg: arp("192.0.2.5").Msg})      // to another host
-	send(t, there, "eth0.993", frame.Frame{Dst: device(t, here, "bond0.993").MAC, Src: stranger, Msg: arp("192.0.2.6").Msg}) // to this one
-	send(t, there, "far0", arp("192.0.2.7"))                                                                                 // flooded by the bridge
-	send(t, here, "bond0.993", arp("192.0.2.8"))                                                                             // our own
+	send(t, there, "eth0.50", arp("192.0.2.4"))                                                                                       // no such VLAN here
+	send(t, there, "eth0.993", frame.Frame{Dst: frame.MAC{2, 0, 0, 0, 9, 9}, Src: stranger, Msg: arp("192.0.2.5").Msg})               // to another host
+	send(t, there, "eth0.993", frame.Frame{Dst: wiretest.Device(t, here, "bond0.993").MAC, Src: stranger, Msg: arp("192.0.2.6").Msg}) // to this one
+	send(t, there, "far0", arp("192.0.2.7"))                                                                                          // flooded by the bridge
+	send(t, here, "bond0.993", arp("192.0.2.8"))                                                                                      // our own
 	send(t, there, "eth0.993", arp("192.0.2.99"))
 	got := heard(t, events, names, func(m frame.Message) bool { a, ok := m.(frame.ARP); return ok && a.TPA == addr("192.0.2.99") })
 	want := []string{
@@ -209,28 +165,6 @@ func compare(t *testing.T, got, want []string) {
 	}
 	if len(got) != len(want) {
 		t.Errorf("heard %q, want %q", got, want)
-	}
-}
-
-// waitActive waits until a member of bond0 is the one that hears.
-func waitActive(t *testing.T, ns, member string) {
-	t.Helper()
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	deadline := time.After(time.Minute)
-	for {
-		out, err := exec.Command("ip", "-n", ns, "-d", "link", "show", "bond0").CombinedOutput()
-		if err != nil {
-			t.Fatalf("%v: %s", err, out)
-		}
-		if strings.Contains(string(out), "active_slave "+member) {
-			return
-		}
-		select {
-		case <-tick.C:
-		case <-deadline:
-			t.Fatalf("%s does not become active:\n%s", member, out)
-		}
 	}
 }
 
@@ -286,21 +220,21 @@ func write(t *testing.T, tap *os.File, f frame.Frame) {
 
 // TestDevice compares what is read of a device with what was set.
 func TestDevice(t *testing.T) {
-	s, ns := namespace(t)
-	ip(t, ns, "link add eth0 address 02:00:00:00:00:07 type veth peer name eth1\nlink set eth1 up\nlink set eth0 up\n")
+	s, ns := wiretest.Namespace(t)
+	wiretest.IP(t, ns, "link add eth0 address 02:00:00:00:00:07 type veth peer name eth1\nlink set eth1 up\nlink set eth0 up\n")
 	var d wire.Device
-	until(t, func() bool { d = device(t, s, "eth0"); return d.LinkLocal.IsValid() }) // duplicate address detection takes a second
+	wiretest.Until(t, func() (string, bool) { d = wiretest.Device(t, s, "eth0"); return fmt.Sprint(d), d.LinkLocal.IsValid() }) // duplicate address detection takes a second
 	if d.Name != "eth0" || d.MAC.String() != "02:00:00:00:00:07" || d.LinkLocal != addr("fe80::ff:fe00:7") {
 		t.Errorf("%+v", d)
 	}
-	if out, err := exec.Command("ip", "-n", ns, "link", "show", "eth0").Output(); err != nil || !strings.HasPrefix(string(out), fmt.Sprintf("%d: eth0@", d.Index)) {
-		t.Errorf("device %d: %s %v", d.Index, out, err)
+	if out, ok := wiretest.Run(t, ns, "ip", "link", "show", "eth0"); !ok || !strings.HasPrefix(out, fmt.Sprintf("%d: eth0@", d.Index)) {
+		t.Errorf("device %d: %s", d.Index, out)
 	}
-	ip(t, ns, "link set eth0 address 02:00:00:00:00:08\n")
-	if d := device(t, s, "eth0"); d.MAC.String() != "02:00:00:00:00:08" {
+	wiretest.IP(t, ns, "link set eth0 address 02:00:00:00:00:08\n")
+	if d := wiretest.Device(t, s, "eth0"); d.MAC.String() != "02:00:00:00:00:08" {
 		t.Errorf("after a change: %+v", d)
 	}
-	ip(t, ns, "link del eth0\n")
+	wiretest.IP(t, ns, "link del eth0\n")
 	if d, err := s.Device("eth0"); !errors.Is(err, unix.ENODEV) || err.Error() != "find device eth0: no such device" {
 		t.Errorf("%+v, %v", d, err)
 	}
@@ -310,33 +244,22 @@ func TestDevice(t *testing.T) {
 	if _, err := s.Device("lo"); err != nil {
 		t.Error(err)
 	}
-	if err := s.Send(device(t, s, "lo").Index, arp("192.0.2.1")); !errors.Is(err, unix.ENETDOWN) {
+	if err := s.Send(wiretest.Device(t, s, "lo").Index, arp("192.0.2.1")); !errors.Is(err, unix.ENETDOWN) {
 		t.Errorf("send on a device that is down: %v", err)
-	}
-}
-
-func until(t *testing.T, so func() bool) {
-	t.Helper()
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	deadline := time.After(time.Minute)
-	for !so() {
-		select {
-		case <-tick.C:
-		case <-deadline:
-			t.Fatal("it did not come about")
-		}
 	}
 }
 
 // TestLost: what a slow reader misses is counted, and what is heard and what is lost is what was sent.
 func TestLost(t *testing.T) {
-	here, ns := namespace(t)
-	ip(t, ns, "link add eth0 type veth peer name eth1\nlink set eth0 up\nlink set eth1 up\n")
-	until(t, func() bool { return here.Send(device(t, here, "eth1").Index, arp("192.0.2.1")) == nil })
-	events := listen(t, here, device(t, here, "eth0").Index)
+	here, ns := wiretest.Namespace(t)
+	wiretest.IP(t, ns, "link add eth0 type veth peer name eth1\nlink set eth0 up\nlink set eth1 up\n")
+	wiretest.Until(t, func() (string, bool) {
+		err := here.Send(wiretest.Device(t, here, "eth1").Index, arp("192.0.2.1"))
+		return fmt.Sprint(err), err == nil
+	})
+	events := listen(t, here, wiretest.Device(t, here, "eth0").Index)
 	const sent = 20_000 // more than the buffer holds
-	from := device(t, here, "eth1").Index
+	from := wiretest.Device(t, here, "eth1").Index
 	for range sent {
 		if err := here.Send(from, arp("192.0.2.2")); err != nil {
 			t.Fatal(err)
@@ -369,19 +292,19 @@ func TestLost(t *testing.T) {
 
 // TestEnd: the channel is closed when the context ends, and a device that flaps is heard again.
 func TestEnd(t *testing.T) {
-	here, ns := namespace(t)
-	ip(t, ns, "link add eth0 type veth peer name eth1\nlink set eth0 up\nlink set eth1 up\n")
+	here, ns := wiretest.Namespace(t)
+	wiretest.IP(t, ns, "link add eth0 type veth peer name eth1\nlink set eth0 up\nlink set eth1 up\n")
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	events, err := here.Listen(ctx, device(t, here, "eth0").Index)
+	events, err := here.Listen(ctx, wiretest.Device(t, here, "eth0").Index)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, target := range []string{"192.0.2.1", "192.0.2.2"} {
-		from := device(t, here, "eth1").Index
-		until(t, func() bool { return here.Send(from, arp(target)) == nil })
+		from := wiretest.Device(t, here, "eth1").Index
+		wiretest.Until(t, func() (string, bool) { err := here.Send(from, arp(target)); return fmt.Sprint(err), err == nil })
 		heard(t, events, nil, func(m frame.Message) bool { a, ok := m.(frame.ARP); return ok && a.TPA == addr(target) })
-		ip(t, ns, "link set eth0 down\nlink set eth0 up\n")
+		wiretest.IP(t, ns, "link set eth0 down\nlink set eth0 up\n")
 	}
 	cancel()
 	for range events {
