@@ -12,13 +12,17 @@ import (
 )
 
 // adopt plugs in the NICs of instances that run here and that nobody plugged in: their intents went with a run folder that
-// was cleared, or their instances started before weft came. Ganeti's own runtime files know them.
+// was cleared, or their instances started before weft came. Ganeti's own runtime files know them. Where Ganeti's scripts
+// are not weft's, its instances are somebody else's.
 func (o *options) adopt(ctx context.Context, node *agent.Node) error {
+	if n, err := (ganeti.Install{Root: "/", Say: func(string) {}}).Check(); err != nil || n > 0 {
+		return err
+	}
 	found, errs := ganeti.Adopt(ganeti.RuntimeDir)
 	if len(found) == 0 {
 		return errs
 	}
-	s, closing, err := o.openGaneti()
+	s, closing, err := o.openGaneti(node.Log)
 	if err != nil {
 		return errors.Join(errs, err)
 	}
@@ -29,7 +33,11 @@ func (o *options) adopt(ctx context.Context, node *agent.Node) error {
 			errs = errors.Join(errs, err)
 			continue
 		}
-		p, err := s.plan(ctx, e)
+		have, here, _, err := s.look(ctx)
+		if err != nil {
+			return errors.Join(errs, err)
+		}
+		p, err := s.plan(e, ganeti.Running, have, here)
 		if err == nil {
 			err = s.Plug(ctx, p.NIC)
 		}

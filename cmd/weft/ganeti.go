@@ -5,16 +5,13 @@ package main
 import (
 	"context"
 	"fmt"
-	"log/syslog"
 	"os"
-	"path/filepath"
 	"strings"
 	"time"
 	"unicode"
 
 	"github.com/spf13/cobra"
 
-	"weft/internal/agent"
 	"weft/internal/ganeti"
 )
 
@@ -86,9 +83,11 @@ puts into the job's error, and the instance does not start. What is worth knowin
 			ctx, cancel := context.WithTimeoutCause(c.Context(), ganetiTime, fmt.Errorf("not done after %v", ganetiTime))
 			defer cancel()
 			if err := runGaneti(ctx, o, args[0], os.Environ()); err != nil {
-				line := oneLine("weft: " + err.Error())
-				fmt.Fprintln(c.ErrOrStderr(), line)
-				logGaneti(syslog.LOG_ERR, line)
+				line := oneLine(err.Error())
+				fmt.Fprintln(c.ErrOrStderr(), "weft: "+line)
+				log, closing := systemLog()
+				log.Error(line, "script", args[0])
+				closing()
 				return exitStatus(exitError)
 			}
 			return nil
@@ -110,104 +109,4 @@ func oneLine(text string) string {
 		text = strings.ToValidUTF8(text[:most], "") + "…"
 	}
 	return text
-}
-
-// logGaneti writes a line to the system log: of a script that succeeds, Ganeti throws away what it says.
-func logGaneti(level syslog.Priority, line string) {
-	w, err := syslog.New(level|syslog.LOG_DAEMON, "weft")
-	if err != nil {
-		return // no system log here
-	}
-	_, _ = w.Write([]byte(line))
-	_ = w.Close()
-}
-
-// ganetiSite is the node, with what Ganeti's words are compared with.
-type ganetiSite struct {
-	*agent.Node
-	runtime  ganeti.Runtime
-	settings ganeti.Settings
-	tables   map[string]uint32
-}
-
-// openGaneti opens the node. One without a node file has no networks of its own, and Ganeti's words alone count.
-func (o *options) openGaneti() (*ganetiSite, func(), error) {
-	s := &ganetiSite{runtime: ganeti.Runtime{Dir: ganeti.RuntimeDir, Proc: "/proc"}}
-	var err error
-	if s.settings, err = ganeti.ReadSettings(ganeti.SettingsFile); err != nil {
-		return nil, nil, err
-	}
-	if s.tables, err = readTables(""); err != nil {
-		return nil, nil, err
-	}
-	node, closing, err := o.openForNICs()
-	if err != nil {
-		return nil, nil, err
-	}
-	s.Node = node
-	return s, closing, nil
-}
-
-func (s *ganetiSite) plan(ctx context.Context, e ganeti.Environment) (ganeti.Plan, error) {
-	have, err := s.Target.Observe(ctx, nil)
-	if err != nil {
-		return ganeti.Plan{}, fmt.Errorf("observe: %w", err)
-	}
-	nics, err := s.Store.List()
-	if err != nil {
-		return ganeti.Plan{}, err
-	}
-	site := ganeti.Site{Node: s.Spec, Have: have, NICs: nics, Tables: s.tables, Settings: s.settings}
-	return site.Plan(e, s.runtime.Context(e))
-}
-
-// runGaneti does what one of Ganeti's scripts is run for.
-func runGaneti(ctx context.Context, o *options, script string, environ []string) error {
-	values := ganeti.Values(environ)
-	if ganeti.IsCommunication(values["INTERFACE"]) {
-		return nil
-	}
-	e, err := ganeti.Parse(values)
-	if err != nil {
-		return err
-	}
-	s, closing, err := o.openGaneti()
-	if err != nil {
-		return err
-	}
-	defer closing()
-	if name := filepath.Base(script); name == "down" || name == "kvm-ifdown-custom" {
-		return s.down(ctx, e)
-	}
-	p, err := s.plan(ctx, e)
-	if err != nil {
-		return fmt.Errorf("%s of %s: %w", e.Interface, e.Instance, err)
-	}
-	s.Force = !p.Probe
-	if err := s.Plug(ctx, p.NIC); err != nil {
-		return fmt.Errorf("%s of %s: %w", e.Interface, e.Instance, err)
-	}
-	for _, n := range p.Notes {
-		logGaneti(syslog.LOG_WARNING, oneLine(fmt.Sprintf("%s of %s: %s", e.Interface, e.Instance, n)))
-	}
-	return nil
-}
-
-// down takes the word that a NIC goes for a hint: Ganeti gives it while a guest still shuts down, and again and again. What
-// counts is whether the tap and QEMU are gone.
-func (s *ganetiSite) down(ctx context.Context, e ganeti.Environment) error {
-	c, known, err := s.Store.Get(e.ID)
-	if err != nil || !known {
-		return err
-	}
-	have, err := s.Target.Observe(ctx, nil)
-	if err != nil {
-		return fmt.Errorf("observe: %w", err)
-	}
-	l := have.Link(c.Name)
-	gone := l == nil || l.Status != nil && c.IfIndex != 0 && l.Status.Index != c.IfIndex
-	if !gone && s.runtime.Alive(e.Instance) {
-		return nil
-	}
-	return s.Unplug(ctx, c.ID)
 }
