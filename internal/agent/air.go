@@ -182,6 +182,21 @@ func (a *LinkAir) Knock(_ context.Context, t Tap, addr netip.Addr) error {
 	return a.sock.Send(t.Index, guest.Knock(host, mac, gateway, addr))
 }
 
+// Answer answers a question that the kernel leaves unanswered.
+func (a *LinkAir) Answer(h Heard, dev string) error {
+	if err := a.open(); err != nil {
+		return err
+	}
+	d, err := a.sock.Device(dev)
+	if err != nil {
+		return err
+	}
+	if f, ok := announce.Answer(h.frame, d, func(addr netip.Addr) bool { return addr == h.Asks }); ok {
+		return a.sock.Send(d.Index, f)
+	}
+	return nil
+}
+
 // Listen returns what is heard on the links until ctx ends. Guests are answered on the way.
 func (a *LinkAir) Listen(ctx context.Context) (<-chan Heard, error) {
 	if err := a.open(); err != nil {
@@ -220,5 +235,16 @@ func hear(e wire.Event) []Heard {
 	if who, ok := announce.Says(e.Frame); ok {
 		h.Has, h.MAC = who.Addr, who.MAC.String()
 	}
+	switch m := e.Frame.Msg.(type) {
+	case frame.ARP:
+		if m.Probe() {
+			h.Asks = m.TPA
+		}
+	case frame.NS:
+		if m.Dst == m.Target && !m.DAD() {
+			h.Asks = m.Target
+		}
+	}
+	h.frame = e.Frame
 	return append(all, h)
 }

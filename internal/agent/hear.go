@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"weft/internal/compile"
+	"weft/internal/frame"
 	"weft/internal/netstate"
 	"weft/internal/plan"
 	"weft/internal/spec"
@@ -21,6 +22,8 @@ type Ears interface {
 	Listen(ctx context.Context) (<-chan Heard, error)
 	// Guests says which guests there are, for those who answer them: router advertisements, neighbours of their subnet.
 	Guests(taps []Tap)
+	// Answer answers, on the device that it was heard on, somebody who asks for an address that is claimed there.
+	Answer(h Heard, dev string) error
 	// Knock asks the guest behind the tap for its address, so that it is heard if it lives.
 	Knock(ctx context.Context, tap Tap, addr netip.Addr) error
 }
@@ -31,7 +34,10 @@ type Heard struct {
 	Guest   string     // the MAC of the guest that shows by it that it runs, where a tap said it; "" for none
 	Has     netip.Addr // the address that somebody says it has; the zero Addr for none
 	MAC     string     // where that address is, by this word
+	Asks    netip.Addr // the address that somebody asks for in a way that the kernel, a mere proxy, does not answer; or the zero Addr
 	Lost    bool       // nothing was heard, but something may have been missed
+
+	frame frame.Frame
 }
 
 // Tap is a NIC of a routed network, with what an answer to its guest needs.
@@ -104,13 +110,14 @@ func (l *Loop) hear(ctx context.Context, heard <-chan Heard, wake chan<- struct{
 		tap, isTap := l.taps[h.IfIndex]
 		l.mu.Unlock()
 		switch {
-		case isTap && h.Guest == tap.NIC.MAC:
+		case !isTap:
+			l.answer(h)
+			l.contested(ctx, h, wake)
+		case h.Guest == tap.NIC.MAC:
 			l.alive(tap)
 			if tap.Prepared {
 				l.arrive(ctx, tap, wake)
 			}
-		case !isTap && h.Has.IsValid():
-			l.contested(ctx, h, wake)
 		}
 	}
 }
@@ -178,16 +185,40 @@ func (l *Loop) alive(tap Tap) {
 	delete(l.doors, tap.ID)
 }
 
+// claimedOn returns the claim of an address on the device of this index, and whether there is one. The caller holds mu.
+func (l *Loop) claimedOn(ifindex int, a netip.Addr) (Claim, bool) {
+	i := slices.IndexFunc(l.claims, func(c Claim) bool { return c.Addr == a && l.index[c.Dev] == ifindex })
+	if i < 0 {
+		return Claim{}, false
+	}
+	return l.claims[i], true
+}
+
+// answer answers somebody on a VLAN who asks for a guest's address in a way that the kernel leaves unanswered.
+func (l *Loop) answer(h Heard) {
+	if !h.Asks.IsValid() {
+		return
+	}
+	l.mu.Lock()
+	claim, ours := l.claimedOn(h.IfIndex, h.Asks)
+	l.mu.Unlock()
+	if !ours {
+		return
+	}
+	if err := l.Ears.Answer(h, claim.Dev); err != nil {
+		l.log().Warn("answer", "addr", h.Asks, "dev", claim.Dev, "err", err)
+	}
+}
+
 // contested acts on somebody's word that it has an address: if that is one of this node's, the guest is asked whether it
 // is still here. A guest that lives is defended; one that does not has moved.
 func (l *Loop) contested(ctx context.Context, h Heard, wake chan<- struct{}) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	i := slices.IndexFunc(l.claims, func(c Claim) bool { return c.Addr == h.Has && l.index[c.Dev] == h.IfIndex })
-	if i < 0 || h.MAC == l.macs[l.claims[i].Dev] {
+	claim, ours := l.claimedOn(h.IfIndex, h.Has)
+	if !h.Has.IsValid() || !ours || h.MAC == l.macs[claim.Dev] {
 		return
 	}
-	claim := l.claims[i]
 	if last, known := l.alarms[claim]; known && time.Since(last) < knocks*knockWait {
 		return // being looked at
 	}

@@ -60,6 +60,7 @@ type air struct {
 	mu        sync.Mutex
 	announced []string
 	withdrawn []string
+	answered  []string
 	heard     chan agent.Heard
 	answers   bool // guests answer when somebody knocks
 	host      *alive
@@ -88,6 +89,13 @@ func (a *air) take() []string {
 func (a *air) Listen(context.Context) (<-chan agent.Heard, error) { return a.heard, nil }
 
 func (a *air) Guests([]agent.Tap) {}
+
+func (a *air) Answer(h agent.Heard, dev string) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.answered = append(a.answered, h.Asks.String()+" "+dev)
+	return nil
+}
 
 func (a *air) Knock(_ context.Context, tap agent.Tap, _ netip.Addr) error {
 	if a.answers {
@@ -251,6 +259,19 @@ func TestLoopWhenSomebodyElseClaims(t *testing.T) {
 			k.expect(t, "announced after its return", k.air.take(), itsClaims)
 		})
 	}
+}
+
+func TestLoopAnswersForItsGuestsOnly(t *testing.T) {
+	keep(t, func(t *testing.T, k *kept) {
+		k.plug(t, routedGuest(false))
+		for _, ask := range []struct{ dev, addr string }{
+			{"bond0.993", "62.217.124.53"}, {"bond0.993", "62.217.124.50"}, {"bond0", "62.217.124.53"}, {"bond0.993", "2001:db8:993::53"},
+		} {
+			k.air.heard <- agent.Heard{IfIndex: k.host.indexOf(ask.dev), Asks: netip.MustParseAddr(ask.addr)}
+		}
+		k.rest()
+		k.expect(t, "answered", k.air.answered, []string{"62.217.124.53 bond0.993", "2001:db8:993::53 bond0.993"})
+	})
 }
 
 func TestLoopAnnouncesAfterAFailover(t *testing.T) {
