@@ -165,3 +165,24 @@ func (n *NIC) Equal(o *NIC) bool {
 	a.Addresses, a.Prefixes, a.Was = b.Addresses, b.Prefixes, b.Was // compared; an empty list is as good as none
 	return reflect.DeepEqual(a, b)
 }
+
+// Foreign returns the devices that networks which are not managed need, bridges and uplinks, and the network of each.
+// Somebody else makes them, and they may come and go.
+func (n *Node) Foreign() map[string]string {
+	all := map[string]string{}
+	for name, net := range n.Networks {
+		if net.IsManaged() {
+			continue
+		}
+		if br := net.BridgeName(); br != "" {
+			all[br] = name
+		}
+		if vrf := net.VRFName(); vrf != "" {
+			all[vrf] = name
+		}
+		for _, u := range n.Uplinks(net) {
+			all[u.Dev] = name
+		}
+	}
+	return all
+}
