@@ -128,13 +128,20 @@ func (b *builder) table(who string, n *spec.Network) {
 	}
 }
 
-// closed ends the network's routing table with an unreachable default in both families, also in one that the network
-// does not have: when the uplink is down, a lookup must not go on to the host's own table. A table that is somebody
-// else's gets it too: it is what keeps guests' packets, and answers for the whole subnet, out of the host's own
+// closed ends the network's routing table with a default that leads nowhere, in both families, also in one that the
+// network does not have: when the uplink is down, a lookup must not go on to the host's own table. A table that is
+// somebody else's gets it too: it is what keeps guests' packets, and answers for the whole subnet, out of the host's own
 // network after an `ifdown bond0; ifup bond0`, and whatever default the owner has there comes before it.
+//
+// A VRF tells the guest that there is no way, from its own table. With rules nothing leads the node's message there but
+// the host's own way out, with the guest's packet in it: it is not sent.
 func (b *builder) closed(who string, n *spec.Network) {
+	end := "unreachable"
+	if n.VRFName() == "" {
+		end = "blackhole"
+	}
 	for _, family := range []int{4, 6} {
-		b.route(who, netstate.Route{Dst: everything(family), Type: "unreachable", Table: n.TableNumber(), Metric: netstate.LastMetric})
+		b.route(who, netstate.Route{Dst: everything(family), Type: end, Table: n.TableNumber(), Metric: netstate.LastMetric})
 	}
 }
 

@@ -102,7 +102,9 @@ func (l *Lab) configureSwitch(ctx context.Context) error {
 	}
 	vlans := []string{}
 	for _, port := range []string{"p0", "lag1", "lag2"} {
-		vlans = append(vlans, "vlan add dev "+port+" vid 992", "vlan add dev "+port+" vid 993")
+		for _, vid := range []string{"992", "993", "994"} {
+			vlans = append(vlans, "vlan add dev "+port+" vid "+vid)
+		}
 	}
 	if err := batch(ctx, l.netns("sw"), "ip", lines); err != nil {
 		return err
@@ -124,12 +126,15 @@ func (l *Lab) configureRouter(ctx context.Context) error {
 		"addr add " + gateway4 + "/24 dev rt0",
 		"link add link rt0 name rt0.992 type vlan id 992",
 		"link add link rt0 name rt0.993 type vlan id 993",
+		"link add link rt0 name rt0.994 type vlan id 994",
 		"link set rt0.992 up",
 		"link set rt0.993 up",
+		"link set rt0.994 up",
 		"addr add 192.0.2.1/24 dev rt0.992",
 		"addr add 2001:db8:992::1/64 dev rt0.992 nodad",
 		"addr add 62.217.124.49/29 dev rt0.993",
 		"addr add 2001:db8:993::1/64 dev rt0.993 nodad",
+		"addr add 2001:db8:994::1/64 dev rt0.994 nodad", // IPv6 alone, for networks that have it apart
 		"addr add 203.0.113.1/24 dev wan",
 		"addr add 2001:db8:ffff::1/64 dev wan nodad",
 	})

@@ -300,12 +300,17 @@ func (d *differ) attributes(w netstate.Link) {
 	}
 }
 
-// taps puts the guests' taps up, now that everything that guards them stands, and brings the routes through them.
+// taps puts the guests' taps up, now that everything that guards them stands, and brings the routes through them: those to
+// the guests' addresses before those that have such an address for their gateway.
 func (d *differ) taps() {
-	through := map[string][]netstate.Object{}
+	through, behind := map[string][]netstate.Object{}, map[string][]netstate.Object{}
 	for _, o := range d.wants[netstate.KindRoute] {
-		if dev := netstate.DevOf(o); dev != "" && !d.met(o) {
-			through[dev] = append(through[dev], o)
+		switch r, ok := o.(netstate.Route); {
+		case !ok || r.Dev == "" || d.met(o):
+		case r.Via.IsValid():
+			behind[r.Dev] = append(behind[r.Dev], o)
+		default:
+			through[r.Dev] = append(through[r.Dev], o)
 		}
 	}
 	for _, o := range d.wants[netstate.KindLink] {
@@ -318,7 +323,7 @@ func (d *differ) taps() {
 		} else if d.down[w.Name] {
 			d.set(PhaseTap, netstate.Link{Name: w.Name, Up: new(true)})
 		}
-		for _, r := range through[w.Name] {
+		for _, r := range append(through[w.Name], behind[w.Name]...) {
 			d.put(PhaseTap, r)
 		}
 	}
