@@ -20,7 +20,7 @@ const ganetiTime = time.Minute
 
 func newGanetiCommand(o *options) *cobra.Command {
 	c := &cobra.Command{Use: "ganeti", Short: "Plug in the instances of Ganeti", Args: cobra.NoArgs}
-	c.AddCommand(newGanetiInstall(), newGanetiUninstall(), newGanetiHook(o))
+	c.AddCommand(newGanetiInstall(), newGanetiUninstall(), newGanetiHook(o), newGanetiExplain(o), newGanetiImport())
 	return c
 }
 

@@ -20,6 +20,9 @@ func quoted(v string) string {
 	return strconv.QuoteToASCII(v)
 }
 
+// clipped is quoted without the quotes.
+func clipped(v string) string { return strings.Trim(quoted(v), `"`) }
+
 // plain reports whether text consists of letters, digits and the bytes of more, begins with no dash or dot, and has at
 // most so many bytes. It cannot be a path, an option or several words.
 func plain(text, more string, most int) bool {

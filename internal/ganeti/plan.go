@@ -215,6 +215,7 @@ func (p *planner) addresses(n *spec.Network) error {
 	}
 	if six := p.eui64(); six.IsValid() && !off("ipv6") && !slices.Contains(nic.Addresses, six) {
 		switch {
+		case n.IPv6 == nil && nic.Net != nil: // said already
 		case n.IPv6 == nil:
 			p.note("NETWORK_SUBNET6: network %s has no IPv6 on this node: the guest gets none", nic.Network)
 		case !n.IPv6.Subnet.Contains(six):

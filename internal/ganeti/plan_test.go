@@ -56,7 +56,7 @@ func TestPlan(t *testing.T) {
 		{"IPv6 literal", "TAGS= NETWORK_TAGS= IP=2001:db8:100::77", "pub4 2001:db8:100::77 2001:db8:100:0:a800:ff:fecc:8976 probe " + foreign100},
 		{"no way out for IPv6", "TAGS= NETWORK_TAGS= LINK=alone IP=203.0.113.2 NETWORK_SUBNET=203.0.113.0/24 NETWORK_GATEWAY=203.0.113.1",
 			`pub4 203.0.113.2 probe {"mode":"routed","uplink":"bond0.200","table":200,"ipv4":{"subnet":"203.0.113.0/24","gateway":"203.0.113.1"},"managed":false}` +
-				" # NETWORK_SUBNET6: table 200 has no IPv6 uplink: the guest gets no IPv6 # NETWORK_SUBNET6: network pub4 has no IPv6 on this node: the guest gets none"},
+				" # NETWORK_SUBNET6: table 200 has no IPv6 uplink: the guest gets no IPv6"},
 		{"no network of Ganeti's", "TAGS= -NETWORK", `table100 198.51.100.2 probe {"mode":"routed","uplink":"bond0.100","table":100,"ipv4":{"subnet":"198.51.100.0/24","gateway":"198.51.100.1"},"managed":false}`},
 		{"nothing known", "TAGS= -NETWORK LINK=empty", "error: LINK: neither one of Ganeti's networks nor table 300 says which subnet the NIC is in"},
 		{"no link", "LINK=", "error: LINK: a routed NIC needs a routing table; the main table is the node's own"},

@@ -34,6 +34,9 @@ const (
 	MigrationAfter  Context = "after migration"  // the guest runs here, and its old node has given it up
 )
 
+// Contexts are all moments of which Context tells one.
+var Contexts = []Context{ColdStart, SoftReboot, Hotplug, MigrationBefore, MigrationAfter}
+
 // Context tells the moment of a call. Ganeti 3.2 says it for migrations. Before, what tells is whether the runtime file of
 // the instance is there (Ganeti writes it before it calls on a start, and last of all on the target of a migration) and
 // whether its QEMU runs. A runtime file left over from an earlier failed start makes a migration look like a start, so a
