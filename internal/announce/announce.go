@@ -121,6 +121,10 @@ func (a *Announcer) Run(ctx context.Context) {
 		if now.Sub(window) >= breather {
 			left, window = burst, now
 		}
+		if left < mostFrames {
+			timer.Reset(time.Until(window.Add(breather)))
+			continue
+		}
 		batch, frames, next := a.take(now, left)
 		left -= frames
 		sent, failed, errs := say(a.wire, batch)
@@ -237,6 +241,9 @@ func say(w Wire, claims []Claim) (sent, failed uint64, errs []error) {
 	}
 	return sent, failed, errs
 }
+
+// mostFrames is the most that framesOf returns.
+const mostFrames = 2
 
 // framesOf returns how many frames announce a claim.
 func framesOf(c Claim) int {
