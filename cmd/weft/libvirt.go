@@ -64,6 +64,7 @@ func runHook(c *cobra.Command, o *options, op string) error {
 				return nil, err
 			}
 			closing = done
+			node.Force = op == "reconnect" // that guest runs, whoever else has its address
 			return hookNode{node}, nil
 		},
 	}

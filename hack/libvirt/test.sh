@@ -1,7 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
 #
-# test.sh [WEFT]: weft with a real libvirtd, on two nodes that are namespaces of this machine, and the transcript of it.
+# test.sh [WEFT [CASE...]]: weft with a real libvirtd, on two nodes that are namespaces of this machine, and the transcript.
+# CASE is the beginning of the name of a file in cases; without any all are run.
 #
 # Everything is in network, mount, UTS and PID namespaces of its own, the daemons' folders are tmpfs: nothing of it reaches the machine
 # that it runs on. Where the kernel has VRFs the routed network uses one, else rules. Needs root and what
@@ -15,29 +16,34 @@ export WEFT
 if [ "${WEFT_LIBVIRT_STAGE:-}" = "" ]; then
 	work=$(mktemp -d)
 	trap 'rm -rf "$work"' EXIT
-	WEFT_LIBVIRT_STAGE=world W=$work unshare --net --mount --uts --pid --fork --kill-child --mount-proc sh "$here/test.sh" "$WEFT"
+	[ $# -eq 0 ] || shift
+	# The first process of a PID namespace inherits the QEMUs, which are daemons, and has to wait for them at their end.
+	WEFT_LIBVIRT_STAGE=world W=$work unshare --net --mount --uts --pid --fork --kill-child --mount-proc \
+		sh -c '"$@" & wait $!' init sh "$here/test.sh" "$WEFT" "$@"
 	exit
 fi
 
 step() { printf '\n== %s\n' "$*"; }
 fail() {
-	printf 'FAIL: %s\n' "$*"
-	for n in lv1 lv2; do
-		echo "-- the end of libvirtd's log on $n"
-		tail -n 15 "$W/$n.log" 2>/dev/null || true
-	done
+	{
+		printf 'FAIL: %s\n' "$*"
+		for n in lv1 lv2; do
+			echo "-- the end of libvirtd's log on $n"
+			grep -v -i -e cgroup -e dbus "$W/$n.log" | tail -n 3
+		done
+	} >&2
 	exit 1
 }
 # show CMD...: print a command, run it, print what it says; it must succeed.
 show() {
 	echo "\$ $*"
-	"$@" >"$W/out" 2>&1 || { cat "$W/out"; fail "$*"; }
+	"$@" >"$W/out" 2>&1 || { cat "$W/out" >&2; fail "$*"; }
 	sed '/^$/d' "$W/out"
 }
 # refused CMD...: the same for one that must fail.
 refused() {
 	echo "\$ $*"
-	if "$@" >"$W/out" 2>&1; then cat "$W/out"; fail "not refused: $*"; fi
+	if "$@" >"$W/out" 2>&1; then cat "$W/out" >&2; fail "not refused: $*"; fi
 	sed '/^$/d' "$W/out"
 }
 said() { grep -q -- "$1" "$W/out" || fail "that does not say: $1"; }
@@ -47,7 +53,7 @@ within() {
 	end=$(($(date +%s) + $1))
 	shift
 	until "$@" >"$W/try" 2>&1; do
-		[ "$(date +%s)" -lt "$end" ] || { cat "$W/try"; fail "in time: $*"; }
+		[ "$(date +%s)" -lt "$end" ] || { cat "$W/try" >&2; fail "in time: $*"; }
 		sleep 0.2
 	done
 }
@@ -57,7 +63,11 @@ on() {
 	shift
 	LIBVIRT_DEFAULT_URI="qemu+unix:///system?socket=$W/$node/libvirt-sock" nsenter -t "$(cat "$W/$node.pid")" -n -m -u "$@"
 }
-# The lines that follow a test need nothing but these names.
+# tap NODE MAC: the tap of the NIC with this MAC, once it is plugged in.
+tap() {
+	within 60 sh -c "[ -n \"\$($(command -v nsenter) -t $(cat "$W/$1.pid") -n -m -u weft nic list | grep -m 1 $2)\" ]"
+	on "$1" weft nic list | awk -v mac="$2" '$3 == mac {print $1}'
+}
 lv1() { on lv1 "$@"; }
 lv2() { on lv2 "$@"; }
 
@@ -82,9 +92,13 @@ libvirtd_up lv1
 libvirtd_up lv2
 show lv1 virsh version --daemon
 
-for t in "$here"/cases/*.sh; do
-	# shellcheck source=/dev/null
-	. "$t"
+[ $# -eq 0 ] || shift
+[ $# -gt 0 ] || set -- ''
+for c; do
+	for t in "$here/cases/$c"*.sh; do
+		# shellcheck source=/dev/null
+		. "$t"
+	done
 done
 echo
 echo "ok: all of it"
