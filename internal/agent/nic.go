@@ -94,7 +94,11 @@ func (n *Node) change(ctx context.Context, id string, edit func([]spec.NIC, *net
 	if err != nil {
 		return err
 	}
-	if err := scope.check(have); err != nil {
+	lacking, err := n.lacking(after, have)
+	if err != nil {
+		return err
+	}
+	if err := scope.check(have, lacking); err != nil {
 		return err
 	}
 	dead := func(c spec.NIC) bool { return !there(have, c) }
@@ -206,15 +210,24 @@ func (n *Node) delta(id string, before, after []spec.NIC) (*delta, error) {
 	return d, nil
 }
 
-// check returns an error if what the changed links are to be ports of is not there.
-func (d *delta) check(have *netstate.State) error {
+// check returns an error if what the changed links need is not there, with who has to make it: what they are to be ports of,
+// and the uplinks that answer for them.
+func (d *delta) check(have *netstate.State, lacking map[string]string) error {
 	missing := map[string]string{}
 	for l := range netstate.Of[netstate.Link](d.want) {
 		if m := l.MasterName(); m != "" && have.Link(m) == nil && d.want.Link(m) == nil {
 			missing[m] = l.Name
 		}
+		for dev := range lacking {
+			if len(d.want.On(dev)) > 0 && !l.Made() {
+				missing[dev] = l.Name
+			}
+		}
 	}
 	for _, m := range slices.Sorted(maps.Keys(missing)) {
+		if network := lacking[m]; network != "" {
+			return fmt.Errorf("plug in %s: %s is not on this node, and not weft's to make: network %s has managed: false, and whoever sets it up (ifupdown, the administrator) makes %s first", missing[m], m, network, m)
+		}
 		return fmt.Errorf("plug in %s: %s is not on this node yet: run `weft apply` first", missing[m], m)
 	}
 	return nil
