@@ -14,10 +14,11 @@ import (
 	"weft/internal/wire"
 )
 
-// What a router advertises and when: the defaults and constants of RFC 4861 sections 6.2.1 and 10.
+// What a router advertises and when: the defaults and constants of RFC 4861 sections 6.2.1 and 10, but for the lifetime,
+// which is the longest that is allowed: a guest keeps its default route for 150 minutes while the agent is dead.
 const (
 	hopLimit          = 64
-	routerLifetime    = 1800 * time.Second
+	routerLifetime    = 9000 * time.Second
 	validLifetime     = 30 * 24 * time.Hour
 	preferredLifetime = 7 * 24 * time.Hour
 
