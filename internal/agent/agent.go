@@ -73,8 +73,8 @@ type Air interface {
 
 // View is a node at one moment: what is wanted, what is there, and what lies between.
 type View struct {
-	NICs       []spec.NIC      // all that are plugged in by intent
-	Absent     map[string]bool // by ID: the NICs whose tap is not there, or is another one of that name
+	NICs       []spec.NIC        // all that are plugged in by intent
+	Absent     map[string]bool   // by ID: the NICs whose tap is not there, or is another one of that name
 	Lacking    map[string]string // devices that networks which are not managed need and that nobody made, and the network of each
 	Want, Have *netstate.State
 	Plan       plan.Plan
