@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
 	"unicode"
@@ -73,16 +74,21 @@ on are plugged in by whatever stands there then. What somebody else put in place
 
 func newGanetiHook(o *options) *cobra.Command {
 	return &cobra.Command{
-		Use:   "hook SCRIPT",
+		Use:   "hook SCRIPT [ARGUMENT]...",
 		Short: "What Ganeti runs for each NIC of an instance",
 		Long: `What Ganeti runs for each NIC of an instance, through the scripts that weft ganeti install installs. SCRIPT is the
-one that was run; all else comes from the environment. It prints nothing. If it fails it prints one line, which Ganeti
+one that was run; all else comes from the environment, because Ganeti's arguments are not to be relied on, except those
+that Xen gives its vif script. It prints nothing. If it fails it prints one line, which Ganeti
 puts into the job's error, and the instance does not start. What is worth knowing and no error is in the system log.`,
-		Args: cobra.ExactArgs(1),
+		Args: cobra.MinimumNArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			ctx, cancel := context.WithTimeoutCause(c.Context(), ganetiTime, fmt.Errorf("not done after %v", ganetiTime))
 			defer cancel()
-			if err := runGaneti(ctx, o, args[0], os.Environ()); err != nil {
+			run := func() error { return runGaneti(ctx, o, args[0], os.Environ()) }
+			if filepath.Base(args[0]) == "vif-custom" {
+				run = func() error { return xenGaneti(ctx, o, ganeti.XenDir, args[1:]) }
+			}
+			if err := run(); err != nil {
 				line := oneLine(err.Error())
 				fmt.Fprintln(c.ErrOrStderr(), "weft: "+line)
 				log, closing := systemLog()

@@ -101,29 +101,29 @@ func runGaneti(ctx context.Context, o *options, script string, environ []string)
 	if err != nil {
 		return err
 	}
-	log, closeLog := systemLog()
-	defer closeLog()
-	s, closing, err := o.openGaneti(log)
-	if err != nil {
-		return err
-	}
-	defer closing()
-	if name := filepath.Base(script); name == "down" || name == "kvm-ifdown-custom" {
-		return s.down(ctx, e)
-	}
-	if err := s.up(ctx, e); err != nil {
+	return withGaneti(o, func(s *ganetiSite) error {
+		if name := filepath.Base(script); name == "down" || name == "kvm-ifdown-custom" {
+			return s.down(ctx, e)
+		}
+		return s.up(ctx, e, s.runtime.Context(e))
+	})
+}
+
+// up plugs a NIC in.
+func (s *ganetiSite) up(ctx context.Context, e ganeti.Environment, c ganeti.Context) error {
+	if err := s.plug(ctx, e, c); err != nil {
 		return fmt.Errorf("%s of %s: %w", e.Interface, e.Instance, err)
 	}
 	return nil
 }
 
-// up plugs a NIC in. What VMs that are gone left behind goes first, where no agent saw them go.
-func (s *ganetiSite) up(ctx context.Context, e ganeti.Environment) error {
+// plug does that. What VMs that are gone left behind goes first, where no agent saw them go.
+func (s *ganetiSite) plug(ctx context.Context, e ganeti.Environment, moment ganeti.Context) error {
 	have, here, gone, err := s.look(ctx)
 	if err != nil {
 		return err
 	}
-	p, err := s.plan(e, s.runtime.Context(e), have, here)
+	p, err := s.plan(e, moment, have, here)
 	if err != nil {
 		return err
 	}

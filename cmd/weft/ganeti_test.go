@@ -107,3 +107,45 @@ func TestGanetiImport(t *testing.T) {
 		}
 	}
 }
+
+// TestGanetiXenTells: Xen's tools learn from xenstore what came of a vif, in words and by their own key.
+func TestGanetiXenTells(t *testing.T) {
+	dir := t.TempDir()
+	told := filepath.Join(dir, "told")
+	for name, text := range map[string]string{
+		"xenstore-read": "#!/bin/sh\n[ \"$*\" = /local/domain/3/name ] && echo web1.example.org\n", "xenstore-write": "#!/bin/sh\nprintf '%s\\n' \"$@\" >> " + told + "\n",
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Setenv("PATH", dir+":/usr/bin:/bin")
+	t.Setenv("XENBUS_PATH", "backend/vif/3/0")
+	t.Setenv("vif", "vif3.0")
+	o := options{file: filepath.Join(dir, "node.yaml"), run: filepath.Join(dir, "run")}
+	nics := filepath.Join(dir, "nic", "web1.example.org")
+	if err := os.MkdirAll(nics, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(nics, "0"), []byte("MAC=aa:00:00:cc:89:76\nINTERFACE_INDEX=0\nMODE=$(reboot)\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, step := range []struct{ args, err, told string }{
+		{"offline type_if=vif", "", ""},
+		{"frobnicate", "neither online nor offline", ""},
+		{"online type_if=tap", "emulated network cards", "backend/vif/3/0/hotplug-error\nvif script: emulated"},
+		{"online type_if=vif", "MODE: ", "backend/vif/3/0/hotplug-error\nMODE: "},
+	} {
+		if err := os.RemoveAll(told); err != nil {
+			t.Fatal(err)
+		}
+		err := xenGaneti(t.Context(), &o, filepath.Join(dir, "nic"), strings.Fields(step.args))
+		if (err == nil) != (step.err == "") || err != nil && !strings.Contains(err.Error(), step.err) {
+			t.Errorf("%s: %v, want %q", step.args, err, step.err)
+		}
+		text, _ := os.ReadFile(told)
+		if !strings.HasPrefix(string(text), step.told) || step.told != "" && !strings.HasSuffix(string(text), "backend/vif/3/0/hotplug-status\nerror\n") || step.told == "" && len(text) > 0 {
+			t.Errorf("%s: xenstore was told %q", step.args, text)
+		}
+	}
+}

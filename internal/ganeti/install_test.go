@@ -200,7 +200,7 @@ func TestShim(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "weft"), []byte("#!/bin/sh\necho \"$@\"\nexit 3\n"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if out, status := run(); status != 3 || out != "ganeti hook "+place+"\n" {
+	if out, status := run(); status != 3 || out != "ganeti hook -- "+place+" b'tap0'\n" {
 		t.Errorf("with weft: %d, %q", status, out)
 	}
 	if bytes.Count(shim, []byte("\n")) > 12 {

@@ -7,4 +7,4 @@ command -v weft >/dev/null 2>&1 || {
 	echo "$0: weft is not installed on this node"
 	exit 1
 }
-exec weft ganeti hook "$0"
+exec weft ganeti hook -- "$0" "$@"
