@@ -144,7 +144,7 @@ func TestAdvertisement(t *testing.T) {
 			t.Fatal("not answered")
 		}
 		want := frame.Frame{Dst: mac, Src: tap, Msg: frame.RA{
-			Src: ip("fe80::ce47:52ff:fe4e:4554"), Dst: ll, HopLimit: 64, Lifetime: 30 * time.Minute, SLLA: tap, MTU: tt.nic.MTU,
+			Src: ip("fe80::ce47:52ff:fe4e:4554"), Dst: ll, HopLimit: 64, Lifetime: 150 * time.Minute, SLLA: tap, MTU: tt.nic.MTU,
 			Prefixes: []frame.Prefix{{Prefix: tt.nic.Subnet, Autonomous: tt.auto, Valid: 720 * time.Hour, Preferred: 168 * time.Hour}},
 		}}
 		if d := cmp.Diff(want, w.take()[0].Frame, compare); d != "" {
