@@ -142,7 +142,7 @@ func newNICMove(o *options) *cobra.Command {
 		Short: "Move a NIC to another network, or give it other addresses",
 		Long:  "Move a NIC, named by its tap or its ID, to another network, or give it other addresses. The VM runs on and sees\nnothing of it: its tap is down for a moment, which QEMU does not tell the guest.",
 		Args:  cobra.ExactArgs(1),
-		RunE: o.withNode(func(c *cobra.Command, node *agent.Node, args []string) error {
+		RunE: o.withNICs(func(c *cobra.Command, node *agent.Node, args []string) error {
 			n, err := find(node, args[0])
 			if err != nil {
 				return err
@@ -176,7 +176,7 @@ func newNICDel(o *options) *cobra.Command {
 		Use:   "del NIC",
 		Short: "Unplug a NIC, named by its tap or its ID",
 		Args:  cobra.ExactArgs(1),
-		RunE: o.withNode(func(c *cobra.Command, node *agent.Node, args []string) error {
+		RunE: o.withNICs(func(c *cobra.Command, node *agent.Node, args []string) error {
 			n, err := find(node, args[0])
 			if err != nil {
 				return err
@@ -230,12 +230,12 @@ func newNICList(o *options) *cobra.Command {
 	var asJSON bool
 	c := &cobra.Command{
 		Use: "list", Short: "List the NICs that are plugged in", Args: cobra.NoArgs,
-		RunE: o.withView(func(c *cobra.Command, _ *agent.Node, v *agent.View, _ []string) error {
+		RunE: o.withNICs(viewed(func(c *cobra.Command, _ *agent.Node, v *agent.View, _ []string) error {
 			if asJSON {
 				return writeJSON(c.OutOrStdout(), nicStates(v))
 			}
 			return writeNICs(c.OutOrStdout(), nicStates(v))
-		}),
+		})),
 	}
 	c.Flags().BoolVar(&asJSON, "json", false, "print as JSON")
 	return c
@@ -244,14 +244,14 @@ func newNICList(o *options) *cobra.Command {
 func newNICShow(o *options) *cobra.Command {
 	return &cobra.Command{
 		Use: "show NIC", Short: "Show one NIC, named by its tap or its ID, as JSON", Args: cobra.ExactArgs(1),
-		RunE: o.withView(func(c *cobra.Command, _ *agent.Node, v *agent.View, args []string) error {
+		RunE: o.withNICs(viewed(func(c *cobra.Command, _ *agent.Node, v *agent.View, args []string) error {
 			for _, s := range nicStates(v) {
 				if s.ID == args[0] || s.Name == args[0] {
 					return writeJSON(c.OutOrStdout(), s)
 				}
 			}
 			return fmt.Errorf("%s: no such nic; weft nic list shows them all", args[0])
-		}),
+		})),
 	}
 }
 

@@ -58,10 +58,22 @@ func (o *options) openWith(read func() (*spec.Node, []byte, error)) (*agent.Node
 	}, closing, nil
 }
 
+// A doing is what a verb does with the node, and a look what it does with a view of it.
+type (
+	doing func(c *cobra.Command, node *agent.Node, args []string) error
+	look  func(c *cobra.Command, node *agent.Node, v *agent.View, args []string) error
+	verb  func(c *cobra.Command, args []string) error
+)
+
 // withNode returns a verb's function that opens the node, does something with it, and closes it.
-func (o *options) withNode(do func(c *cobra.Command, node *agent.Node, args []string) error) func(*cobra.Command, []string) error {
+func (o *options) withNode(do doing) verb { return with(o.open, do) }
+
+// withNICs is withNode for a verb about NICs alone.
+func (o *options) withNICs(do doing) verb { return with(o.openForNICs, do) }
+
+func with(open func() (*agent.Node, func(), error), do doing) verb {
 	return func(c *cobra.Command, args []string) error {
-		node, closing, err := o.open()
+		node, closing, err := open()
 		if err != nil {
 			return err
 		}
@@ -70,15 +82,17 @@ func (o *options) withNode(do func(c *cobra.Command, node *agent.Node, args []st
 	}
 }
 
-// withView is the same for a verb that only looks.
-func (o *options) withView(do func(c *cobra.Command, node *agent.Node, v *agent.View, args []string) error) func(*cobra.Command, []string) error {
-	return o.withNode(func(c *cobra.Command, node *agent.Node, args []string) error {
+// withView is withNode for a verb that only looks.
+func (o *options) withView(do look) verb { return o.withNode(viewed(do)) }
+
+func viewed(do look) doing {
+	return func(c *cobra.Command, node *agent.Node, args []string) error {
 		v, err := node.View(c.Context())
 		if err != nil {
 			return err
 		}
 		return do(c, node, v, args)
-	})
+	}
 }
 
 // spec reads the node file.
