@@ -27,15 +27,24 @@ type status struct {
 	Members   []netstate.Link `json:"members,omitempty"`
 	Networks  []networkStatus `json:"networks,omitempty"`
 	NICs      []nicState      `json:"nics,omitempty"`
+
+	Lacking map[string]string `json:"lacking,omitempty"` // devices that networks need and that nobody made, and the network of each
 }
 
 type networkStatus struct {
 	Name    string `json:"name"`
 	Mode    string `json:"mode"`
-	Uplink  string `json:"uplink,omitempty"`
-	Carrier bool   `json:"carrier"` // the uplink's
+	Managed bool   `json:"managed"`
 	Through string `json:"through"` // bridge or VRF
 	NICs    int    `json:"nics"`
+
+	Uplinks []uplinkStatus `json:"uplinks,omitempty"` // two where IPv4 and IPv6 are apart
+}
+
+type uplinkStatus struct {
+	Dev     string `json:"dev"`
+	Carrier bool   `json:"carrier"`
+	There   bool   `json:"there"` // false where somebody else has to make it
 }
 
 func newStatusCommand(o *options) *cobra.Command {
@@ -68,7 +77,7 @@ Exit status: 0 converged, 1 error, 2 changes pending.`,
 }
 
 func nodeStatus(node *spec.Node, v *agent.View) status {
-	s := status{Node: node.Node, Converged: v.Plan.Empty() && v.Conflict == nil, NICs: nicStates(v)}
+	s := status{Node: node.Node, Converged: v.Plan.Empty() && v.Conflict == nil, NICs: nicStates(v), Lacking: v.Lacking}
 	switch {
 	case v.Conflict != nil:
 		s.Conflict = v.Conflict.Error()
@@ -87,6 +96,9 @@ func nodeStatus(node *spec.Node, v *agent.View) status {
 			}
 		}
 	}
+	if merged, err := spec.WithNICs(node, v.NICs); err == nil { // the view was made with it
+		node = merged
+	}
 	for _, name := range slices.Sorted(maps.Keys(node.Networks)) {
 		s.Networks = append(s.Networks, networkStatusOf(node, name, v))
 	}
@@ -95,15 +107,16 @@ func nodeStatus(node *spec.Node, v *agent.View) status {
 
 func networkStatusOf(node *spec.Node, name string, v *agent.View) networkStatus {
 	n := node.Networks[name]
-	ns := networkStatus{Name: name, Mode: n.Mode, Uplink: node.UplinkDevice(n)}
+	ns := networkStatus{Name: name, Mode: n.Mode, Managed: n.IsManaged()}
 	if ns.Through = n.BridgeName(); n.Mode == spec.Routed {
 		ns.Through = fmt.Sprintf("table %d", n.TableNumber())
 		if vrf := n.VRFName(); vrf != "" {
 			ns.Through = vrf + " " + ns.Through
 		}
 	}
-	if l := v.Have.Link(ns.Uplink); l != nil && l.Status != nil {
-		ns.Carrier = l.Status.Carrier
+	for _, u := range node.Uplinks(n) {
+		l := v.Have.Link(u.Dev)
+		ns.Uplinks = append(ns.Uplinks, uplinkStatus{Dev: u.Dev, There: l != nil, Carrier: l != nil && l.Status != nil && l.Status.Carrier})
 	}
 	for _, c := range v.NICs {
 		if c.Network == name {
@@ -122,6 +135,9 @@ func (s status) write(w io.Writer) error {
 		fmt.Fprintf(w, "node %s: the file contradicts what is not weft's\n", head)
 	default:
 		fmt.Fprintf(w, "node %s: changes pending: %s (weft plan shows them)\n", head, s.Pending)
+	}
+	for _, dev := range slices.Sorted(maps.Keys(s.Lacking)) {
+		fmt.Fprintf(w, "waiting for %s: network %s needs it, and it is not weft's to make (managed: false)\n", dev, s.Lacking[dev])
 	}
 	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
 	if len(s.Bonds) > 0 {
@@ -211,11 +227,15 @@ func lacpWord(l netstate.Link) string {
 }
 
 func uplinkWord(n networkStatus) string {
-	switch {
-	case n.Uplink == "":
-		return "-"
-	case !n.Carrier:
-		return n.Uplink + " (no carrier)"
+	var words []string
+	for _, u := range n.Uplinks {
+		switch {
+		case !u.There:
+			u.Dev += " (not there)"
+		case !u.Carrier:
+			u.Dev += " (no carrier)"
+		}
+		words = append(words, u.Dev)
 	}
-	return n.Uplink
+	return orDash(strings.Join(words, " "))
 }
