@@ -232,6 +232,7 @@ func (l *Lab) inDir(ctx context.Context, machine, dir string, argv ...string) (O
 	}
 	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
 	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), "WEFT="+l.opt.Weft) // for what calls weft by itself, as hypervisors do
 	// A child that holds the output open must not hold the lab.
 	cmd.WaitDelay = 2 * time.Second
 	return output(l.netns(machine), cmd)
