@@ -21,7 +21,7 @@ import (
 
 func newLibvirtCommand(o *options) *cobra.Command {
 	c := &cobra.Command{Use: "libvirt", Short: "Plug in the guests of libvirt", Args: cobra.NoArgs}
-	c.AddCommand(newLibvirtHook(o), newLibvirtInstall())
+	c.AddCommand(newLibvirtHook(o), newLibvirtUpdate(o), newLibvirtInstall())
 	return c
 }
 
@@ -50,25 +50,42 @@ fails for a guest that runs already (reconnect) goes to the system log.`,
 	}
 }
 
+func newLibvirtUpdate(o *options) *cobra.Command {
+	return &cobra.Command{
+		Use:   "update",
+		Short: "Plug a running guest in as the domain XML on standard input says now",
+		Long: `Plug a running guest in as the domain XML on standard input says now: after virsh attach-interface or
+detach-interface, and after its metadata changed. libvirt runs no hook for these.`,
+		Example: "  virsh dumpxml g1 | weft libvirt update",
+		Args:    cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			h, closing := o.hook(false)
+			defer closing()
+			return h.Update(c.Context(), c.InOrStdin())
+		},
+	}
+}
+
 func runHook(c *cobra.Command, o *options, op string) error {
 	ctx, cancel := context.WithTimeoutCause(c.Context(), hookTime, fmt.Errorf("not done after %v", hookTime))
 	defer cancel()
-	closing := func() {}
-	defer func() { closing() }()
-	h := libvirt.Hook{
-		Dir: filepath.Join(o.run, "libvirt"),
-		Now: time.Now,
-		Open: func() (libvirt.Node, error) {
-			node, done, err := o.open()
-			if err != nil {
-				return nil, err
-			}
-			closing = done
-			node.Force = op == "reconnect" // that guest runs, whoever else has its address
-			return hookNode{node}, nil
-		},
-	}
+	h, closing := o.hook(op == "reconnect") // that guest runs, whoever else has its address
+	defer closing()
 	return h.Run(ctx, op, c.InOrStdin())
+}
+
+// hook returns what runs libvirt's hooks on this node; force takes addresses that somebody else seems to have.
+func (o *options) hook(force bool) (h *libvirt.Hook, closing func()) {
+	done := func() {}
+	open := func() (libvirt.Node, error) {
+		node, closing, err := o.open()
+		if err != nil {
+			return nil, err
+		}
+		done, node.Force = closing, force
+		return hookNode{node}, nil
+	}
+	return &libvirt.Hook{Dir: filepath.Join(o.run, "libvirt"), Now: time.Now, Open: open}, func() { done() }
 }
 
 // logHook writes a line to the system log: libvirt throws away what a hook that succeeded says.

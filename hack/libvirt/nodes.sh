@@ -11,14 +11,17 @@ world() {
 	ip link set wire up
 	ip addr add 192.0.2.1/24 dev wire
 	ip addr add 2001:db8:2::1/64 dev wire nodad
-	policy=rules
+	export POLICY=rules
 	if ip link add vrf-try type vrf table 9999 2>/dev/null; then
 		ip link del vrf-try
-		policy=vrf
+		POLICY=vrf
 	fi
 	# Nor can every kernel make weft's bridges; there, somebody else's has to do.
 	managed=true
-	if [ "$policy" = rules ]; then managed=false; fi
+	if [ "$POLICY" = rules ]; then managed=false; fi
+	# Seconds until a guest is up. In a VM of hack/vm it is emulated twice.
+	export BOOT=60
+	if grep -q WEFT_VM_INIT /proc/cmdline; then BOOT=400; fi
 	# The daemon's user comes with a package that would start the daemon.
 	cp /etc/passwd /etc/group "$W"
 	grep -q ^libvirt-qemu: "$W/passwd" || echo 'libvirt-qemu:x:64055:64055::/var/lib/libvirt:/usr/sbin/nologin' >>"$W/passwd"
@@ -41,6 +44,7 @@ node() {
 	ip link show mgmt0 >/dev/null 2>&1 || ip link add mgmt0 type bridge
 	ip link set mgmt0 up
 	ip link set "m$1" up master mgmt0
+	# shellcheck disable=SC2016 # the shell on the node expands it
 	on "$1" sh -eu -c '
 		hostname "$1"
 		mount --make-rprivate /
@@ -63,7 +67,7 @@ node() {
 		    mode: routed
 		    uplink: up0
 		    table: 993
-		    policy: $policy
+		    policy: $POLICY
 		    ipv4: {subnet: 192.0.2.0/24, gateway: 192.0.2.1, arp_source: 192.0.2.254}
 		    ipv6: {subnet: "2001:db8:2::/64", gateway: "2001:db8:2::1"}
 		  lan:
@@ -91,6 +95,7 @@ node() {
 
 # libvirtd_up NODE starts the daemon, whose socket everybody reaches: virsh migrate speaks to both.
 libvirtd_up() {
+	# shellcheck disable=SC2016 # the shell on the node expands it
 	on "$1" sh -c 'libvirtd >/dev/null 2>&1 & echo $! >"$0"' "$W/$1/daemon.pid"
 	within 60 on "$1" virsh list
 }
@@ -110,7 +115,7 @@ guest_image() {
 	r=$W/root
 	mkdir -p "$r/bin" "$r/dev" "$r/proc" "$r/sys" "$r/modules"
 	cp /bin/busybox "$r/bin/busybox"
-	cp "$here/../../internal/lab/guestinit.sh" "$r/init"
+	cp "$HERE/../../internal/lab/guestinit.sh" "$r/init"
 	chmod 755 "$r/init"
 	for m in virtio_pci virtio_net; do
 		modprobe -d "$cache" -S "$(basename "$cache")" --show-depends "$m"

@@ -8,18 +8,22 @@
 # that it runs on. Where the kernel has VRFs the routed network uses one, else rules. Needs root and what
 # hack/install.sh libvirt installs. Guests are emulated (no KVM).
 set -eu
-here=$(cd "$(dirname "$0")" && pwd)
-weft=${1:-$here/../../bin/weft}
+HERE=$(cd "$(dirname "$0")" && pwd)
+weft=${1:-$HERE/../../bin/weft}
 WEFT=$(realpath "$weft")
 export WEFT
 
 if [ "${WEFT_LIBVIRT_STAGE:-}" = "" ]; then
+	[ "$(id -u)" = 0 ] || {
+		echo "test.sh: namespaces with devices in them take root" >&2
+		exit 1
+	}
 	work=$(mktemp -d)
 	trap 'rm -rf "$work"' EXIT
 	[ $# -eq 0 ] || shift
 	# The first process of a PID namespace inherits the QEMUs, which are daemons, and has to wait for them at their end.
 	WEFT_LIBVIRT_STAGE=world W=$work unshare --net --mount --uts --pid --fork --kill-child --mount-proc \
-		sh -c '"$@" & wait $!' init sh "$here/test.sh" "$WEFT" "$@"
+		sh -c '"$@" & wait $!' init sh "$HERE/test.sh" "$WEFT" "$@"
 	exit
 fi
 
@@ -65,7 +69,7 @@ on() {
 }
 # tap NODE MAC: the tap of the NIC with this MAC, once it is plugged in.
 tap() {
-	within 60 sh -c "[ -n \"\$($(command -v nsenter) -t $(cat "$W/$1.pid") -n -m -u weft nic list | grep -m 1 $2)\" ]"
+	within "$BOOT" sh -c "[ -n \"\$($(command -v nsenter) -t $(cat "$W/$1.pid") -n -m -u weft nic list | grep -m 1 $2)\" ]"
 	on "$1" weft nic list | awk -v mac="$2" '$3 == mac {print $1}'
 }
 lv1() { on lv1 "$@"; }
@@ -75,7 +79,7 @@ mkdir "$W/bin"
 ln -s "$WEFT" "$W/bin/weft"
 export PATH="$W/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 # shellcheck source=hack/libvirt/nodes.sh
-. "$here/nodes.sh"
+. "$HERE/nodes.sh"
 
 step "two nodes, the router of their VLAN, and a libvirtd on each"
 world
@@ -95,7 +99,7 @@ show lv1 virsh version --daemon
 [ $# -eq 0 ] || shift
 [ $# -gt 0 ] || set -- ''
 for c; do
-	for t in "$here/cases/$c"*.sh; do
+	for t in "$HERE/cases/$c"*.sh; do
 		# shellcheck source=/dev/null
 		. "$t"
 	done

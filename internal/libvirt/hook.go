@@ -8,8 +8,10 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/google/renameio/v2"
@@ -60,7 +62,7 @@ func (h *Hook) Run(ctx context.Context, op string, xml io.Reader) error {
 	case op == "start":
 		return h.start(ctx, d)
 	}
-	return h.reconnect(ctx, d)
+	return h.update(ctx, d)
 }
 
 // open returns the node and the domain's NICs on it. A node without a file has none, unless the domain asks for some.
@@ -99,31 +101,48 @@ func (h *Hook) start(ctx context.Context, d *Domain) error {
 	return h.unmark(d.UUID)
 }
 
-// reconnect plugs in what is missing of a guest that ran on while libvirt was restarted.
-func (h *Hook) reconnect(ctx context.Context, d *Domain) error {
+// Update makes what is plugged in for a running guest what its XML says now: libvirt runs no hook when an interface is
+// attached or detached, or the metadata changes.
+func (h *Hook) Update(ctx context.Context, xml io.Reader) error {
+	d, err := ParseDomain(xml)
+	if err != nil {
+		return err
+	}
+	return h.update(ctx, d)
+}
+
+func (h *Hook) update(ctx context.Context, d *Domain) error {
 	node, nics, err := h.open(d)
-	if err != nil || len(nics) == 0 {
+	if err != nil || node == nil {
 		return err
 	}
 	stored, err := node.NICs()
 	if err != nil {
 		return err
 	}
+	was, gone := map[string]spec.NIC{}, map[string]bool{}
+	for _, o := range stored {
+		if d.owns(o) {
+			was[o.ID], gone[o.ID] = o, true
+		}
+	}
 	var errs []error
 	for _, n := range nics {
-		known := false
-		for _, o := range stored {
-			known = known || o.ID == n.ID && o.Name == n.Name && o.Network == n.Network
-		}
-		if !known {
+		delete(gone, n.ID)
+		o, known := was[n.ID]
+		n.Prepared = o.Prepared
+		if !known || o.Name != n.Name || o.Network != n.Network || !slices.Equal(o.Addresses, n.Addresses) || !slices.Equal(o.Prefixes, n.Prefixes) {
 			errs = append(errs, node.Plug(ctx, n))
 		}
+	}
+	for _, id := range slices.Sorted(maps.Keys(gone)) {
+		errs = append(errs, node.Unplug(ctx, id))
 	}
 	return errors.Join(errs...)
 }
 
 // stopped takes out all that was plugged in for the guest. Its XML has no longer the names that libvirt chose for the
-// taps, nor the interfaces that were detached: the IDs and the guest's name find them.
+// taps, nor the interfaces that were detached: the IDs tell which were its.
 func (h *Hook) stopped(ctx context.Context, d *Domain) error {
 	node, err := h.Open()
 	if err != nil {
@@ -132,17 +151,13 @@ func (h *Hook) stopped(ctx context.Context, d *Domain) error {
 		}
 		return err
 	}
-	ids := map[string]bool{}
-	for _, i := range d.Interfaces {
-		ids[nicID(d.UUID, i.MAC)] = true
-	}
 	stored, err := node.NICs()
 	if err != nil {
 		return err
 	}
 	var errs []error
 	for _, n := range stored {
-		if ids[n.ID] || n.Instance == d.Name && nicID(d.UUID, n.MAC) == n.ID {
+		if d.owns(n) {
 			errs = append(errs, node.Unplug(ctx, n.ID))
 		}
 	}

@@ -87,6 +87,14 @@ func TestHooks(t *testing.T) {
 			hooks: []hook{{op: "reconnect", xml: running}, {op: "reconnect", xml: running}},
 			want:  []string{"plug vnet0 public prepared=false", "plug vnet1 lan prepared=false"},
 		},
+		"an interface is detached, another attached": {
+			hooks: []hook{{op: "start", xml: live(nics(public), ethernet)}, {op: "update", xml: live("", onBridge)}, {op: "update", xml: live("", "")}},
+			want:  []string{"plug vnet0 public prepared=false", "plug vnet1 lan prepared=false", "unplug vnet0", "unplug vnet1"},
+		},
+		"the metadata changes": {
+			hooks: []hook{{op: "migrate", xml: ended}, {op: "start", xml: live(nics(public), ethernet)}, {op: "update", xml: strings.ReplaceAll(live(nics(public), ethernet), "192.0.2.5", "192.0.2.6")}, {op: "update", xml: "<domain/>", err: "uuid"}},
+			want:  []string{"plug vnet0 public prepared=true", "plug vnet0 public prepared=true"},
+		},
 		"the second of two fails": {
 			hooks: []hook{{op: "start", xml: running, err: "vnet1: no"}}, fail: "vnet1",
 			want: []string{"plug vnet0 public prepared=false", "unplug vnet0"},
@@ -102,7 +110,12 @@ func TestHooks(t *testing.T) {
 			h := Hook{Dir: t.TempDir() + "/libvirt", Open: func() (Node, error) { return node, nil }, Now: func() time.Time { return now }}
 			for _, hook := range test.hooks {
 				now = now.Add(hook.after)
-				err := h.Run(t.Context(), hook.op, strings.NewReader(hook.xml))
+				var err error
+				if xml := strings.NewReader(hook.xml); hook.op == "update" {
+					err = h.Update(t.Context(), xml)
+				} else {
+					err = h.Run(t.Context(), hook.op, xml)
+				}
 				if (err == nil) != (hook.err == "") || err != nil && !strings.Contains(err.Error(), hook.err) {
 					t.Errorf("%s: error %v, want %q", hook.op, err, hook.err)
 				}

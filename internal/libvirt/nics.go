@@ -19,6 +19,9 @@ func nicID(domain uuid.UUID, mac string) string {
 	return uuid.NewSHA1(domain, []byte(strings.ToLower(mac))).String()
 }
 
+// owns reports whether a NIC was plugged in for this domain.
+func (d *Domain) owns(n spec.NIC) bool { return n.ID == nicID(d.UUID, n.MAC) }
+
 // mayConcern reports whether the domain can have an interface of weft's, before the node file is looked at.
 func (d *Domain) mayConcern() bool {
 	return len(d.Wanted) > 0 || slices.ContainsFunc(d.Interfaces, func(i Interface) bool { return i.Bridge != "" })

@@ -13,11 +13,11 @@ said 'vnet0  *up  *52:54:00:00:00:05  *public  *192.0.2.5 2001:db8:2::5'
 show lv1 ip -4 route show table 993
 said '^192.0.2.5 dev vnet0'
 show lv1 ip -d link show vnet0
-[ "$policy" = rules ] || said 'master vrf993'
+[ "$POLICY" = rules ] || said 'master vrf993'
 show lv1 ip -6 neigh show proxy
 said '^2001:db8:2::5 dev up0'
 show lv1 weft status
-within 60 ping -c 1 -W 1 192.0.2.5
+within "$BOOT" ping -c 1 -W 1 192.0.2.5
 show ping -c 1 -W 2 192.0.2.5
 show ping -c 1 -W 2 2001:db8:2::5
 

@@ -25,7 +25,7 @@ show lv1 virsh create "$W/g3.xml"
 show lv1 weft nic list
 said 'up  *52:54:00:00:00:03  *lan'
 said 'up  *52:54:00:00:00:33  *lan'
-within 60 lv1 grep -q 'guest: ping 10.9.9.2 ok' /run/g3.console
+within "$BOOT" lv1 grep -q 'guest: ping 10.9.9.2 ok' /run/g3.console
 show lv1 grep 'guest: ping' /run/g3.console
 show lv1 virsh destroy g3
 show lv1 weft nic list

@@ -2,7 +2,7 @@
 # shellcheck shell=dash
 step "libvirt is restarted: guests run on, and what was lost of them is plugged in again"
 show lv1 virsh start g1
-within 60 ping -c 1 -W 1 192.0.2.5
+within "$BOOT" ping -c 1 -W 1 192.0.2.5
 t=$(tap lv1 52:54:00:00:00:05)
 show lv1 weft nic del "$t"
 show lv1 weft nic list

@@ -6,7 +6,7 @@ on lv1 sh -c 'weft agent >/run/agent.log 2>&1 & echo $! >/run/agent.pid'
 within 20 lv2 grep -q ready /run/agent.log
 within 20 lv1 grep -q ready /run/agent.log
 lv1 virsh domstate g1 | grep -q running || show lv1 virsh start g1
-within 60 ping -c 1 -W 1 192.0.2.5
+within "$BOOT" ping -c 1 -W 1 192.0.2.5
 ping -D -i 0.1 -W 1 192.0.2.5 >"$W/ping" 2>&1 &
 pinging=$!
 echo '$ lv1 virsh migrate --live g1 qemu+unix:///system?socket=.../lv2 tcp://10.0.0.2'
@@ -47,4 +47,5 @@ show ping -c 1 -W 2 192.0.2.5
 show lv2 virsh destroy g1
 show lv2 weft nic list
 silent 52:54
+# shellcheck disable=SC2016 # the shell on the node expands it
 for n in lv1 lv2; do on $n sh -c 'kill $(cat /run/agent.pid)'; done
