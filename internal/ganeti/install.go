@@ -22,6 +22,14 @@ import (
 //go:embed shim.sh
 var shim []byte
 
+// marker is the line by which a shim is known, also one of another version.
+const marker = "\n# Installed by weft ganeti install."
+
+// ours reports whether an entry is a shim, whatever its mode and version: there is nothing to keep of it.
+func (e *entry) ours() bool {
+	return e != nil && e.mode.IsRegular() && bytes.Contains(e.data, []byte(marker))
+}
+
 // savedDir is where what was in those places before is kept, under the same path.
 const savedDir = "/var/lib/weft/ganeti/saved"
 
@@ -127,8 +135,8 @@ func (i Install) room(path string) error {
 	if now.mode.IsDir() {
 		return fmt.Errorf("%s is a folder", path)
 	}
-	if now.mode.IsRegular() && bytes.Equal(now.data, shim) {
-		return nil // a shim with another mode: nothing to keep
+	if now.ours() {
+		return nil
 	}
 	kept, err := read(i.at(savedDir + path))
 	if err != nil || kept == nil {
@@ -146,7 +154,7 @@ func (i Install) put(path string) error {
 		return err
 	}
 	said := "installed " + path
-	if now != nil && (!now.mode.IsRegular() || !bytes.Equal(now.data, shim)) {
+	if now != nil && !now.ours() {
 		if err := now.write(i.at(savedDir + path)); err != nil {
 			return fmt.Errorf("keep %s: %w", path, err)
 		}
@@ -235,9 +243,8 @@ func (i Install) remove(path string) error {
 	if err != nil {
 		return err
 	}
-	ours := now != nil && now.mode.IsRegular() && bytes.Equal(now.data, shim)
 	switch {
-	case kept != nil && (ours || now == nil || kept.equal(now)):
+	case kept != nil && (now.ours() || now == nil || kept.equal(now)):
 		if err := kept.write(i.at(path)); err != nil {
 			return fmt.Errorf("restore %s: %w", path, err)
 		}
@@ -248,7 +255,7 @@ func (i Install) remove(path string) error {
 		i.Say("restored " + path)
 	case kept != nil:
 		i.Say(path + " is not weft's any more: left as it is; what was there first is still in " + savedDir + path)
-	case ours:
+	case now.ours():
 		if err := os.Remove(i.at(path)); err != nil {
 			return fmt.Errorf("remove %s: %w", path, err)
 		}

@@ -163,6 +163,35 @@ func TestInstallKeepsTheFirst(t *testing.T) {
 	}
 }
 
+// TestInstallOverAnother: the shim of another version of weft is nothing to keep.
+func TestInstallOverAnother(t *testing.T) {
+	root := node(t)
+	before := tree(t, root)
+	i, _ := install(root)
+	if err := i.Put(); err != nil {
+		t.Fatal(err)
+	}
+	older := []byte(strings.Replace(string(shim), "exec weft", "exec  weft", 1))
+	for _, path := range i.places() {
+		if err := os.WriteFile(filepath.Join(root, path), older, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := i.Put(); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := i.Check(); err != nil || n != 0 {
+		t.Errorf("check: %d, %v", n, err)
+	}
+	if err := i.Remove(); err != nil {
+		t.Fatal(err)
+	}
+	after := slices.DeleteFunc(tree(t, root), func(line string) bool { return strings.Contains(line, " var/lib/weft") })
+	if diff := cmp.Diff(before, after); diff != "" {
+		t.Errorf("not as it was:\n%s", diff)
+	}
+}
+
 func TestInstallNeedsGaneti(t *testing.T) {
 	root := t.TempDir()
 	i, _ := install(root)
