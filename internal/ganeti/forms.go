@@ -37,8 +37,15 @@ func plain(text, more string, most int) bool {
 	return true
 }
 
-// ifName is what the kernel and every tool take for an interface: IFNAMSIZ without the closing zero.
-func ifName(s string) bool { return plain(s, "._-", 15) }
+// ifName is what the kernel and every tool take for an interface: IFNAMSIZ without the closing zero, and none of the names that
+// mean something else below /proc/sys/net and /sys/class/net.
+func ifName(s string) bool {
+	switch s {
+	case "lo", "all", "default", "bonding_masters":
+		return false
+	}
+	return plain(s, "._-", 15)
+}
 
 // hostName is an instance's name.
 func hostName(s string) bool { return plain(s, "._-", 253) }
@@ -61,7 +68,7 @@ func phase(s string) bool { return s == "pre" || s == "post" }
 
 func macAddress(s string) bool {
 	m, err := net.ParseMAC(s)
-	return err == nil && len(m) == 6 && len(s) == 17 && strings.Count(s, ":") == 5 && m[0]&1 == 0
+	return err == nil && len(m) == 6 && len(s) == 17 && strings.Count(s, ":") == 5 && m[0]&1 == 0 && s != "00:00:00:00:00:00"
 }
 
 func uuidText(s string) bool {
