@@ -95,3 +95,65 @@ networks:
 		t.Errorf("lacking %v, tap0 %s, proxy %v", v.Lacking, v.Have.Link("tap0"), v.Have.Get(proxy))
 	}
 }
+
+// TestDescribedNetwork: a NIC brings its network along, and the last of the network takes it away. All that stays is what
+// the kernel cannot take back, settings.
+func TestDescribedNetwork(t *testing.T) {
+	k := kerneltest.NewFake("eth0", "eth8", "tap0", "tap1")
+	n := &agent.Node{Spec: parse(t, "links: {eth0: {}}\n"), Store: nic.Store{Dir: t.TempDir()}, Target: k}
+	if err := n.Apply(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	state := func() string {
+		t.Helper()
+		s, err := k.Observe(t.Context(), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var lines []string
+		for o := range s.All() {
+			if o.Key().Kind != netstate.KindSysctl && netstate.DevOf(o) != "tap0" && netstate.DevOf(o) != "tap1" {
+				lines = append(lines, o.Key().String()+": "+o.String())
+			}
+		}
+		return strings.Join(lines, "\n")
+	}
+	bare := state()
+	plug := func(id, tap, ip string) spec.NIC {
+		return spec.NIC{ID: id, Name: tap, MAC: "aa:00:00:00:00:0" + id, Network: "n100", Addresses: []netip.Addr{netip.MustParseAddr(ip)},
+			Net: &spec.Network{Mode: spec.Routed, Managed: new(false), Table: 100, Uplink: "eth8", IPv4: &spec.Prefix{}, IPv6: &spec.Prefix{}}}
+	}
+	if err := n.Plug(t.Context(), plug("1", "tap0", "198.51.100.1")); err != nil {
+		t.Fatal(err)
+	}
+	one := state()
+	for _, want := range []string{"rule inet lookup local: pref 3 lookup local", "blackhole default table 100", "blackhole ::/0 table 100", "pref 2 iif tap0 lookup 100"} {
+		if !strings.Contains(one, want) {
+			t.Errorf("no %q in\n%s", want, one)
+		}
+	}
+	if strings.Contains(one, "link eth8: eth8 group 87") || strings.Contains(one, "link eth8: eth8 group 88") {
+		t.Errorf("somebody else's uplink was taken:\n%s", one)
+	}
+	if err := n.Plug(t.Context(), plug("2", "tap1", "2001:db8:100::2")); err != nil {
+		t.Fatal(err)
+	}
+	if two := state(); !strings.Contains(two, "proxy 2001:db8:100::2 dev eth8") {
+		t.Errorf("nobody answers for the second guest:\n%s", two)
+	}
+	if v, err := n.View(t.Context()); err != nil || v.Conflict != nil || !v.Plan.Empty() {
+		t.Errorf("%v, %v, left: %v", err, v.Conflict, v.Plan.Ops)
+	}
+	if err := n.Unplug(t.Context(), "2"); err != nil {
+		t.Fatal(err)
+	}
+	if got := state(); got != one {
+		t.Errorf("without the second guest\n%s\nwant\n%s", got, one)
+	}
+	if err := n.Unplug(t.Context(), "1"); err != nil {
+		t.Fatal(err)
+	}
+	if got := state(); got != bare {
+		t.Errorf("without guests\n%s\nwant\n%s", got, bare)
+	}
+}

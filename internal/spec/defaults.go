@@ -189,14 +189,6 @@ func (n *Node) VLANAware(net *Network) bool {
 	return b != nil && b.VLANAware
 }
 
-// UplinkDevice returns the first of the network's Uplinks, "" where it has none.
-func (n *Node) UplinkDevice(net *Network) string {
-	if all := n.Uplinks(net); len(all) > 0 {
-		return all[0].Dev
-	}
-	return ""
-}
-
 // vlanOf returns the declared 802.1Q device of this VLAN of this parent; the first by name, if a broken file has two.
 func (n *Node) vlanOf(parent string, vid int) (string, bool) {
 	is := func(name string, v *VLAN) bool {
