@@ -42,11 +42,11 @@ func (n *nicChecker) inNetwork(nic *NIC, net *Network) Errors {
 }
 
 // ofFamily returns the network's part for the family of an address, and the family's name.
-func (net *Network) ofFamily(a netip.Addr) (*Prefix, string) {
+func (n *Network) ofFamily(a netip.Addr) (*Prefix, string) {
 	if a.Is6() {
-		return net.IPv6, "IPv6"
+		return n.IPv6, "IPv6"
 	}
-	return net.IPv4, "IPv4"
+	return n.IPv4, "IPv4"
 }
 
 // noAddress returns why a guest of the network cannot have the address, or "". A network that only NICs describe may have
