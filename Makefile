@@ -5,10 +5,10 @@ export CGO_ENABLED := 0
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 KERNEL_LANE := ./internal/kernel/... ./internal/agent ./internal/announce ./internal/guest ./internal/wire ./internal/lab
 
-.PHONY: help build demo test unit kernel boot test-ganeti lint fuzz bench man clean
+.PHONY: help build demo test test-libvirt unit kernel boot test-ganeti lint fuzz bench man clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 
 build: ## build bin/weft, one static binary
 	go build -trimpath -o bin/weft ./cmd/weft
@@ -29,6 +29,12 @@ unit: ## the tests that need neither root nor a kernel of their own, in under a 
 kernel: ## only the tests on a real kernel
 	@sh hack/install.sh test
 	go run ./hack/vm -timeout 30m -kernel "$(KERNEL_LANE)"
+
+test-libvirt: ## weft with a real libvirtd and QEMU, in namespaces: guests start, restart, migrate, end (root; installs what is missing)
+	@sh hack/install.sh libvirt
+	@$(MAKE) --no-print-directory build
+	@[ -n "$$(ls -d "$${XDG_CACHE_HOME:-$$HOME/.cache}"/weft/kernel/debian-*/*/vmlinux 2>/dev/null)" ] || go run ./hack/vm -exec -- true
+	@sh hack/libvirt/test.sh bin/weft
 
 boot: ## the tests of the VM itself, each of which boots one
 	@sh hack/install.sh test

@@ -19,6 +19,7 @@ said '^2001:db8:2::5 dev up0'
 show lv1 weft status
 within "$BOOT" ping -c 1 -W 1 192.0.2.5
 show ping -c 1 -W 2 192.0.2.5
+within 10 ping -c 1 -W 1 2001:db8:2::5
 show ping -c 1 -W 2 2001:db8:2::5
 
 step "it ends: nothing of it is left"

@@ -2,7 +2,7 @@
 # shellcheck shell=dash
 step "live migration: on its target the guest's tap is prepared, and its addresses follow as soon as it runs there"
 on lv2 sh -c 'weft agent >/run/agent.log 2>&1 & echo $! >/run/agent.pid'
-on lv1 sh -c 'weft agent >/run/agent.log 2>&1 & echo $! >/run/agent.pid'
+on lv1 sh -c 'weft agent --log-level debug >/run/agent.log 2>&1 & echo $! >/run/agent.pid'
 within 20 lv2 grep -q ready /run/agent.log
 within 20 lv1 grep -q ready /run/agent.log
 lv1 virsh domstate g1 | grep -q running || show lv1 virsh start g1
@@ -19,6 +19,7 @@ wait "$migrating" || { cat "$W/migrated"; fail "virsh migrate"; }
 show lv2 weft nic list
 said 'up  *52:54:00:00:00:05  *public'
 show lv2 cat /run/agent.log
+show lv1 cat /run/agent.log
 show lv1 weft nic list
 silent 52:54
 within 20 ping -c 1 -W 1 192.0.2.5
