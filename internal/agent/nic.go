@@ -224,13 +224,14 @@ func (d *delta) check(have *netstate.State, lacking map[string]string) error {
 			}
 		}
 	}
-	for _, m := range slices.Sorted(maps.Keys(missing)) {
-		if network := lacking[m]; network != "" {
-			return fmt.Errorf("plug in %s: %s is not on this node, and not weft's to make: network %s has managed: false, and whoever sets it up (ifupdown, the administrator) makes %s first", missing[m], m, network, m)
-		}
-		return fmt.Errorf("plug in %s: %s is not on this node yet: run `weft apply` first", missing[m], m)
+	if len(missing) == 0 {
+		return nil
 	}
-	return nil
+	m := slices.Min(slices.Collect(maps.Keys(missing)))
+	if network := lacking[m]; network != "" {
+		return fmt.Errorf("plug in %s: %s is not on this node, and not weft's to make: network %s has managed: false, and whoever sets it up (ifupdown, the administrator) makes %s first", missing[m], m, network, m)
+	}
+	return fmt.Errorf("plug in %s: %s is not on this node yet: run `weft apply` first", missing[m], m)
 }
 
 // plan says what is left to do of the change.
