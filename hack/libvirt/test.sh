@@ -34,6 +34,7 @@ fail() {
 		for n in lv1 lv2; do
 			echo "-- the end of libvirtd's log on $n"
 			grep -v -i -e cgroup -e dbus "$W/$n.log" | tail -n 3
+			# shellcheck disable=SC2016 # the shell on the node expands it
 			on "$n" sh -c 'for c in /run/*.console; do echo "-- $c"; tail -n 10 "$c"; done'
 		done
 	} >&2
