@@ -201,6 +201,18 @@ jump other
 counter
 fib saddr . iif oif missing
 fib saddr . iif oif exists
+fib daddr . iif oif missing
+fib daddr . iif oif exists
+fib daddr oif missing
+fib daddr oif exists
+ip6 daddr set @th,64,128
+ip6 daddr set ip6 daddr & ff02::1:ffff:ffff | ff02::1:ff00:0
+ct zone set 993
+meta l4proto udp
+meta l4proto != ipv6-icmp
+udp dport 67
+udp dport != 547
+icmpv6 type nd-redirect
 iifgroup 8700993
 iifgroup != 8700993
 oifgroup 255

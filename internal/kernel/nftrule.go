@@ -3,12 +3,11 @@
 package kernel
 
 import (
-	"bytes"
 	"encoding/binary"
 	"fmt"
 	"net/netip"
-	"reflect"
 	"slices"
+	"strconv"
 
 	"github.com/google/nftables/expr"
 	"golang.org/x/sys/unix"
@@ -37,6 +36,8 @@ var nftLoads = map[string]expr.Any{
 	"arp operation": nftPayload(expr.PayloadBaseNetworkHeader, 6, 2),
 	"arp saddr ip":  nftPayload(expr.PayloadBaseNetworkHeader, 14, 4),
 	"icmpv6 type":   nftPayload(expr.PayloadBaseTransportHeader, 0, 1),
+	"meta l4proto":  nftMeta(expr.MetaKeyL4PROTO),
+	"udp dport":     nftPayload(expr.PayloadBaseTransportHeader, 2, 2),
 }
 
 func nftMeta(key expr.MetaKey) *expr.Meta { return &expr.Meta{Key: key, Register: nftReg1} }
@@ -60,6 +61,7 @@ func (d nftDependency) exprs() []expr.Any {
 var (
 	nftEthernet = nftDependency{expr.MetaKeyIIFTYPE, string(binary.NativeEndian.AppendUint16(nil, unix.ARPHRD_ETHER))}
 	nftICMPv6   = nftDependency{expr.MetaKeyL4PROTO, string([]byte{unix.IPPROTO_ICMPV6})}
+	nftUDP      = nftDependency{expr.MetaKeyL4PROTO, string([]byte{unix.IPPROTO_UDP})}
 	nftNetwork  = map[nft.Family]map[string]nftDependency{
 		nft.Inet: {
 			"ip":  {expr.MetaKeyNFPROTO, string([]byte{unix.NFPROTO_IPV4})},
@@ -79,6 +81,8 @@ func nftDependencies(family nft.Family, field string) []nftDependency {
 	switch {
 	case layer == "ether" && family != nft.BridgeFamily:
 		return []nftDependency{nftEthernet}
+	case layer == "udp":
+		return []nftDependency{nftUDP}
 	case layer == "icmpv6":
 		layer = "ip6"
 		deps = []nftDependency{nftICMPv6}
@@ -91,7 +95,7 @@ func nftDependencies(family nft.Family, field string) []nftDependency {
 
 // nftAllDependencies lists every dependency that can stand in a rule of this family.
 func nftAllDependencies(family nft.Family) []nftDependency {
-	all := []nftDependency{nftEthernet, nftICMPv6}
+	all := []nftDependency{nftEthernet, nftICMPv6, nftUDP}
 	for _, d := range nftNetwork[family] {
 		all = append(all, d)
 	}
@@ -132,7 +136,18 @@ func encodeNftTerm(t nft.Term) ([]expr.Any, error) {
 		return []expr.Any{encodeNftVerdict(t)}, nil
 	case "fib":
 		found := native.AppendUint32(nil, uint32(bit(!t.Not)))
-		return []expr.Any{nftFib(), &expr.Cmp{Op: expr.CmpOpEq, Register: nftReg1, Data: found}}, nil
+		return []expr.Any{nftFib(t.Value), &expr.Cmp{Op: expr.CmpOpEq, Register: nftReg1, Data: found}}, nil
+	case "readdress":
+		return encodeNftReaddress(t.Value), nil
+	case "zone":
+		n, err := strconv.ParseUint(t.Value, 10, 16)
+		if err != nil {
+			return nil, err
+		}
+		return []expr.Any{
+			&expr.Immediate{Register: nftReg1, Data: native.AppendUint16(nil, uint16(n))},
+			&expr.Ct{Key: expr.CtKeyZONE, Register: nftReg1, SourceRegister: true},
+		}, nil
 	case "rewrite":
 		write := nftPayload(expr.PayloadBaseNetworkHeader, 14, 4)
 		write.OperationType, write.DestRegister, write.SourceRegister = expr.PayloadWrite, 0, nftReg1
@@ -145,8 +160,25 @@ func encodeNftTerm(t nft.Term) ([]expr.Any, error) {
 	return encodeNftCompare(t)
 }
 
-func nftFib() *expr.Fib {
-	return &expr.Fib{Register: nftReg1, FlagSADDR: true, FlagIIF: true, FlagPRESENT: true, ResultOIF: true}
+func nftFib(what string) *expr.Fib {
+	return &expr.Fib{
+		Register: nftReg1, FlagSADDR: what == "saddr . iif", FlagDADDR: what != "saddr . iif", FlagIIF: what != "daddr",
+		FlagPRESENT: true, ResultOIF: true,
+	}
+}
+
+// encodeNftReaddress writes the destination of a neighbour solicitation anew. The flag lets the kernel mend the checksum of
+// the packet's payload, which the address is part of.
+func encodeNftReaddress(to string) []expr.Any {
+	write := nftPayload(expr.PayloadBaseNetworkHeader, 24, 16)
+	write.OperationType, write.DestRegister, write.SourceRegister = expr.PayloadWrite, 0, nftReg1
+	write.CsumFlags = unix.NFT_PAYLOAD_L4CSUM_PSEUDOHDR
+	if to == nft.ToTarget {
+		return []expr.Any{nftPayload(expr.PayloadBaseTransportHeader, 8, 16), write}
+	}
+	low := append(make([]byte, 13), 0xff, 0xff, 0xff)
+	group := netip.MustParseAddr("ff02::1:ff00:0").AsSlice()
+	return []expr.Any{nftLoads["ip6 daddr"], &expr.Bitwise{SourceRegister: nftReg1, DestRegister: nftReg1, Len: 16, Mask: low, Xor: group}, write}
 }
 
 func encodeNftVerdict(t nft.Term) *expr.Verdict {
@@ -216,185 +248,14 @@ func nftMask(bits, size int) []byte {
 	return mask
 }
 
-// nftRaw is one expression as the kernel lists it.
-type nftRaw struct {
-	name string
-	expr expr.Any // nil for an expression that no rule of weft's has
-}
-
-// nftDecoder reads the expressions of one rule.
-type nftDecoder struct {
-	family nft.Family
-	raw    []nftRaw
-	seen   []nftDependency
-}
-
-// decodeNftRule reads a rule back. What weft could not have written is spelled "unknown(…)", expression by expression,
-// which no rule that is asked for equals.
-func decodeNftRule(family nft.Family, raw []nftRaw) nft.Rule {
-	d := nftDecoder{family: family, raw: raw}
-	var rule nft.Rule
-	for len(d.raw) > 0 {
-		rule.Exprs = append(rule.Exprs, d.next())
-	}
-	return rule
-}
-
-// next takes the next Expr off the rule.
-func (d *nftDecoder) next() nft.Expr {
-	deps := d.dependencies()
-	rest := d.raw[2*len(deps):]
-	if t, n := decodeNftTerm(rest); n > 0 {
-		var need []nftDependency
-		for _, f := range t.Fields {
-			for _, dep := range nftDependencies(d.family, f) {
-				if !slices.Contains(d.seen, dep) && !slices.Contains(need, dep) {
-					need = append(need, dep)
-				}
-			}
-		}
-		if e := t.Expr(); slices.Equal(need, deps) && nftParses(e) {
-			d.seen = append(d.seen, deps...)
-			d.raw = rest[n:]
-			return e
-		}
-	}
-	name := d.raw[0].name
-	d.raw = d.raw[1:]
-	return nft.Expr("unknown(" + name + ")")
-}
-
-func nftParses(e nft.Expr) bool {
-	_, err := nft.Parse(e)
-	return err == nil
-}
-
-// dependencies returns the dependencies that come next and are new in the rule.
-func (d *nftDecoder) dependencies() []nftDependency {
-	var deps []nftDependency
-	all := nftAllDependencies(d.family)
-	for rest := d.raw; ; rest = rest[2:] {
-		i := slices.IndexFunc(all, func(dep nftDependency) bool {
-			return !slices.Contains(d.seen, dep) && !slices.Contains(deps, dep) && nftStartsWith(rest, dep.exprs())
-		})
-		if i < 0 {
-			return deps
-		}
-		deps = append(deps, all[i])
-	}
-}
-
-func nftStartsWith(raw []nftRaw, exprs []expr.Any) bool {
-	if len(raw) < len(exprs) {
-		return false
-	}
-	for i, e := range exprs {
-		if !reflect.DeepEqual(raw[i].expr, e) {
-			return false
-		}
-	}
-	return true
-}
-
-// decodeNftTerm reads the term that the expressions start with and says how many of them it is; 0 for none.
-func decodeNftTerm(raw []nftRaw) (nft.Term, int) {
-	if len(raw) == 0 {
-		return nft.Term{}, 0
-	}
-	switch e := raw[0].expr.(type) {
-	case *expr.Counter:
-		return nft.Term{Op: "counter"}, 1
-	case *expr.Verdict:
-		if op, ok := nftVerdicts[e.Kind]; ok {
-			return nft.Term{Op: op, Chain: e.Chain}, 1
-		}
-	case *expr.Fib:
-		for _, not := range []bool{true, false} {
-			t := nft.Term{Op: "fib", Not: not}
-			if exprs, err := encodeNftTerm(t); err == nil && nftStartsWith(raw, exprs) {
-				return t, len(exprs)
-			}
-		}
-	case *expr.Meta, *expr.Payload:
-		for field, load := range nftLoads {
-			if t, ok := decodeNftField(field, load, raw); ok {
-				exprs, err := encodeNftTerm(t)
-				if err == nil && nftStartsWith(raw, exprs) {
-					return t, len(exprs)
-				}
-			}
-		}
-	}
-	return nft.Term{}, 0
-}
-
-var nftVerdicts = map[expr.VerdictKind]string{expr.VerdictAccept: "accept", expr.VerdictDrop: "drop", expr.VerdictJump: "jump"}
-
-// decodeNftField guesses the term that starts by loading this field. The caller checks the guess by encoding it.
-func decodeNftField(field string, load expr.Any, raw []nftRaw) (nft.Term, bool) {
-	if len(raw) < 2 || reflect.TypeOf(load) != reflect.TypeOf(raw[0].expr) {
-		return nft.Term{}, false
-	}
-	t := nft.Term{Op: "match", Fields: []string{field}}
-	if _, ok := raw[1].expr.(*expr.Lookup); !ok && len(raw) > 2 {
-		if lookup, ok := raw[2].expr.(*expr.Lookup); ok {
-			for second := range nftLoads {
-				two := nft.Term{Op: "match", Fields: []string{field, second}, Set: lookup.SetName, Not: lookup.Invert}
-				if nftStartsWith(raw, encodeNftLookup(two)) {
-					return two, true
-				}
-			}
-		}
-	}
-	switch e := raw[1].expr.(type) {
-	case *expr.Lookup:
-		if t.Set = e.SetName; e.IsDestRegSet {
-			t.Op = "rewrite"
-		}
-		t.Not = e.Invert
-		return t, true
-	case *expr.Cmp:
-		t.Not = e.Op == expr.CmpOpNeq
-		return decodeNftValue(t, e.Data, len(e.Data)*8)
-	case *expr.Bitwise:
-		if len(raw) < 3 {
-			return t, false
-		}
-		cmp, ok := raw[2].expr.(*expr.Cmp)
-		if !ok {
-			return t, false
-		}
-		t.Not = cmp.Op == expr.CmpOpNeq
-		bits := 0
-		for bits < len(e.Mask)*8 && e.Mask[bits/8]&(0x80>>(bits%8)) != 0 {
-			bits++
-		}
-		return decodeNftValue(t, cmp.Data, bits)
-	}
-	return t, false
-}
-
-// decodeNftValue sets the term's value to these bytes, of which so many bits count.
-func decodeNftValue(t nft.Term, data []byte, bits int) (nft.Term, bool) {
-	typ := nft.FieldType(t.Fields[0])
-	size := nft.Size(typ)
-	if len(data) > size {
-		return t, false
-	}
-	if bits == size*8 {
-		var err error
-		t.Value, err = nft.Decode(typ, data)
-		return t, err == nil
-	}
-	addr, ok := netip.AddrFromSlice(append(bytes.Clone(data), make([]byte, size-len(data))...))
-	t.Value = netip.PrefixFrom(addr, bits).String()
-	return t, ok
-}
-
 // encodeNftExprs returns the value of NFTA_RULE_EXPRESSIONS.
 func encodeNftExprs(family nft.Family, exprs []expr.Any) ([]byte, error) {
 	var m message
 	for _, e := range exprs {
+		if w, ok := e.(*expr.Payload); ok && w.CsumFlags != 0 {
+			m.nested(unix.NFTA_LIST_ELEM, func() { m.payloadWrite(w) })
+			continue
+		}
 		b, err := expr.Marshal(nftFamilies[family], e)
 		if err != nil {
 			return nil, err
@@ -404,87 +265,16 @@ func encodeNftExprs(family nft.Family, exprs []expr.Any) ([]byte, error) {
 	return m, nil
 }
 
-// decodeNftExprs reads the value of NFTA_RULE_EXPRESSIONS. It drops nothing: an expression that it cannot read still
-// stands in the list, by its name.
-func decodeNftExprs(family nft.Family, b []byte) []nftRaw {
-	var list []nftRaw
-	for _, one := range attrs(b) {
-		var raw nftRaw
-		var data []byte
-		for typ, v := range attrs(one) {
-			switch typ {
-			case unix.NFTA_EXPR_NAME:
-				raw.name = getString(v)
-			case unix.NFTA_EXPR_DATA:
-				data = v
-			}
-		}
-		raw.expr = decodeNftExpr(family, raw.name, data)
-		list = append(list, raw)
-	}
-	return list
-}
-
-func decodeNftExpr(family nft.Family, name string, data []byte) expr.Any {
-	var e expr.Any
-	switch name {
-	case "meta":
-		e = &expr.Meta{}
-	case "payload":
-		e = &expr.Payload{}
-	case "cmp":
-		e = &expr.Cmp{}
-	case "bitwise":
-		e = &expr.Bitwise{}
-	case "lookup":
-		e = &expr.Lookup{}
-	case "fib":
-		e = &expr.Fib{}
-	case "counter":
-		return &expr.Counter{} // whatever it counted
-	case "immediate":
-		return decodeNftImmediate(data)
-	default:
-		return nil
-	}
-	if err := expr.Unmarshal(nftFamilies[family], data, e); err != nil {
-		return nil
-	}
-	return e
-}
-
-// decodeNftImmediate reads a verdict; nil for anything else that is put into a register.
-func decodeNftImmediate(data []byte) expr.Any {
-	register, verdict := uint32(nftRegVerdict), []byte(nil)
-	for typ, v := range attrs(data) {
-		switch typ {
-		case unix.NFTA_IMMEDIATE_DREG:
-			register = getU32BE(v)
-		case unix.NFTA_IMMEDIATE_DATA:
-			verdict = v
-		}
-	}
-	v, ok := decodeNftVerdict(verdict)
-	if register != nftRegVerdict || !ok {
-		return nil
-	}
-	return &v
-}
-
-// decodeNftVerdict reads a nested attribute that holds NFTA_DATA_VERDICT.
-func decodeNftVerdict(b []byte) (v expr.Verdict, ok bool) {
-	for typ, data := range attrs(b) {
-		if typ != unix.NFTA_DATA_VERDICT {
-			continue
-		}
-		for typ, value := range attrs(data) {
-			switch typ {
-			case unix.NFTA_VERDICT_CODE:
-				v.Kind, ok = expr.VerdictKind(int32(getU32BE(value))), true
-			case unix.NFTA_VERDICT_CHAIN:
-				v.Chain = getString(value)
-			}
-		}
-	}
-	return v, ok
+// payloadWrite adds the writing of a header that has no checksum of its own, and is part of one (IPv6's pseudo header). The
+// library leaves the flags out where there is no checksum.
+func (m *message) payloadWrite(w *expr.Payload) {
+	m.string(unix.NFTA_EXPR_NAME, "payload")
+	m.nested(unix.NFTA_EXPR_DATA, func() {
+		m.u32BE(unix.NFTA_PAYLOAD_SREG, w.SourceRegister)
+		m.u32BE(unix.NFTA_PAYLOAD_BASE, uint32(w.Base))
+		m.u32BE(unix.NFTA_PAYLOAD_OFFSET, w.Offset)
+		m.u32BE(unix.NFTA_PAYLOAD_LEN, w.Len)
+		m.u32BE(unix.NFTA_PAYLOAD_CSUM_TYPE, unix.NFT_PAYLOAD_CSUM_NONE)
+		m.u32BE(unix.NFTA_PAYLOAD_CSUM_FLAGS, w.CsumFlags)
+	})
 }

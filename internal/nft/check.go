@@ -20,9 +20,9 @@ var internetHooks = []string{"prerouting", "input", "forward", "output", "postro
 
 // layers are the layers whose fields rules of a family can look at; fields of the interface always can.
 var layers = map[Family][]string{
-	Inet:         {"ip", "ip6", "icmpv6", "ether"},
-	IP:           {"ip", "ether"},
-	IP6:          {"ip6", "icmpv6", "ether"},
+	Inet:         {"ip", "ip6", "icmpv6", "l4proto", "udp", "ether"},
+	IP:           {"ip", "l4proto", "udp", "ether"},
+	IP6:          {"ip6", "icmpv6", "l4proto", "udp", "ether"},
 	ARP:          {"arp", "ether"},
 	BridgeFamily: {"ip", "ip6", "ether"},
 }
@@ -126,6 +126,7 @@ func (t Table) checkRule(r Rule) error {
 		return fmt.Errorf("empty")
 	}
 	seen := make(map[string]bool)
+	transport := 0
 	for i, e := range r.Exprs {
 		term, err := Parse(e)
 		if err != nil {
@@ -142,16 +143,23 @@ func (t Table) checkRule(r Rule) error {
 		}
 		for _, f := range term.Fields {
 			layer := fields[f].layer
-			if layer == "icmpv6" {
+			switch layer {
+			case "icmpv6":
+				transport++
 				layer = "ip6"
+			case "udp", "l4proto":
+				transport++
 			}
 			seen[layer] = true
 		}
 	}
+	if transport > 1 {
+		return fmt.Errorf("%s: what one says of the transport protocol the other implies", r)
+	}
 	if seen["ip"] && seen["ip6"] {
 		return fmt.Errorf("%s: no packet is both IPv4 and IPv6", r)
 	}
-	if t.Family == Inet && seen["ether"] && (seen["ip"] || seen["ip6"]) {
+	if t.Family == Inet && seen["ether"] && (seen["ip"] || seen["ip6"] || transport > 0) {
 		return fmt.Errorf("%s: match the Ethernet and the IP address in two rules", r)
 	}
 	return nil
@@ -165,6 +173,14 @@ func (t Table) checkTerm(term Term) error {
 		}
 	}
 	switch term.Op {
+	case "readdress":
+		if t.Family != Inet && t.Family != IP6 {
+			return fmt.Errorf("family %s does not change addresses of IPv6", t.Family)
+		}
+	case "zone":
+		if t.Family == ARP || t.Family == BridgeFamily {
+			return fmt.Errorf("family %s has no connections", t.Family)
+		}
 	case "fib":
 		if t.Family == ARP || t.Family == BridgeFamily {
 			return fmt.Errorf("family %s has no routes", t.Family)

@@ -22,13 +22,15 @@ type dataType struct {
 
 // dataTypes are the types that weft's sets, maps and matches use.
 var dataTypes = map[string]dataType{
-	"devgroup":    {4, encodeGroup, func(b []byte) string { return strconv.FormatUint(uint64(binary.NativeEndian.Uint32(b)), 10) }},
-	"ifname":      {16, encodeIfName, func(b []byte) string { return IfName(string(bytes.TrimRight(b, "\x00"))) }},
-	"ipv4_addr":   {4, encodeIP, decodeIP},
-	"ipv6_addr":   {16, encodeIP, decodeIP},
-	"ether_addr":  {6, encodeMAC, func(b []byte) string { return net.HardwareAddr(b).String() }},
-	"arp_op":      {2, encodeName(arpOps, 2), decodeName(arpOps)},
-	"icmpv6_type": {1, encodeName(icmpv6Types, 1), decodeName(icmpv6Types)},
+	"devgroup":     {4, encodeGroup, func(b []byte) string { return strconv.FormatUint(uint64(binary.NativeEndian.Uint32(b)), 10) }},
+	"ifname":       {16, encodeIfName, func(b []byte) string { return IfName(string(bytes.TrimRight(b, "\x00"))) }},
+	"ipv4_addr":    {4, encodeIP, decodeIP},
+	"ipv6_addr":    {16, encodeIP, decodeIP},
+	"ether_addr":   {6, encodeMAC, func(b []byte) string { return net.HardwareAddr(b).String() }},
+	"arp_op":       {2, encodeName(arpOps, 2), decodeName(arpOps)},
+	"icmpv6_type":  {1, encodeName(icmpv6Types, 1), decodeName(icmpv6Types)},
+	"inet_proto":   {1, encodeName(protocols, 1), decodeName(protocols)},
+	"inet_service": {2, encodePort, func(b []byte) string { return strconv.Itoa(int(binary.BigEndian.Uint16(b))) }},
 }
 
 // setTypes are the types that a set's key can have; a map's data can also be a verdict.
@@ -38,11 +40,14 @@ var setTypes = []string{"devgroup", "ifname", "ipv4_addr", "ipv6_addr", "ether_a
 var arpOps = map[string]byte{"request": 1, "reply": 2}
 
 // icmpv6Types are the message types of neighbour discovery (RFC 4861 section 4).
-var icmpv6Types = map[string]byte{"nd-router-solicit": 133, "nd-router-advert": 134, "nd-neighbor-solicit": 135, "nd-neighbor-advert": 136}
+var icmpv6Types = map[string]byte{"nd-router-solicit": 133, "nd-router-advert": 134, "nd-neighbor-solicit": 135, "nd-neighbor-advert": 136, "nd-redirect": 137}
+
+// protocols are the transport protocols (IANA's numbers) that rules ask for.
+var protocols = map[string]byte{"tcp": 6, "udp": 17, "ipv6-icmp": 58}
 
 // Encode returns the bytes that stand for a value of this nft data type in a register: in network order, except for
 // device groups, which are in the host's. The types: devgroup, ifname, ipv4_addr, ipv6_addr, ether_addr, arp_op,
-// icmpv6_type. A value that is not in nft's own spelling is an error.
+// icmpv6_type, inet_proto, inet_service. A value that is not in nft's own spelling is an error.
 func Encode(typ, value string) ([]byte, error) {
 	t, ok := dataTypes[typ]
 	if !ok {
@@ -109,6 +114,14 @@ func encodeIfName(s string) ([]byte, error) {
 		return nil, fmt.Errorf("not the quoted name of an interface")
 	}
 	return append([]byte(name), make([]byte, 16-len(name))...), nil
+}
+
+func encodePort(s string) ([]byte, error) {
+	n, err := strconv.ParseUint(s, 10, 16)
+	if err != nil {
+		return nil, fmt.Errorf("not a port")
+	}
+	return binary.BigEndian.AppendUint16(nil, uint16(n)), nil
 }
 
 func encodeIP(s string) ([]byte, error) {

@@ -6,16 +6,19 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 )
 
 // Expr is one match or statement of a rule in nft's own spelling, out of this closed list:
 //
-//	expr     = match | fib | rewrite | "counter" | "accept" | "drop" | "jump" chain
+//	expr     = match | fib | rewrite | readdress | zone | "counter" | "accept" | "drop" | "jump" chain
 //	match    = field [ "!=" ] ( value | "@" set )
 //	         | ( "iifname" | "oifname" ) "." field [ "!=" ] "@" set
-//	fib      = "fib saddr . iif oif" ( "missing" | "exists" )
+//	fib      = "fib" ( "saddr . iif" | "daddr . iif" | "daddr" ) "oif" ( "missing" | "exists" )
 //	rewrite  = "arp saddr ip set" ( "iifgroup" | "oifgroup" | "iifname" | "oifname" ) "map" "@" map
+//	readdress = "ip6 daddr set" ( "@th,64,128" | "ip6 daddr & ff02::1:ffff:ffff | ff02::1:ff00:0" )
+//	zone     = "ct zone set" number of 1 to 65535
 //	field    = "iifgroup" | "oifgroup"                   value: the number of a device group
 //	         | "iifname" | "oifname"                     value: a name in double quotes, no pattern
 //	         | "ip saddr" | "ip daddr"                   value: an address, or a prefix of 1 to 31 bits
@@ -24,7 +27,12 @@ import (
 //	         | "arp operation"                           value: "request" | "reply"
 //	         | "arp saddr ip"                            value: an IPv4 address
 //	         | "icmpv6 type"                             value: "nd-router-solicit" | "nd-router-advert" |
-//	                                                            "nd-neighbor-solicit" | "nd-neighbor-advert"
+//	                                                            "nd-neighbor-solicit" | "nd-neighbor-advert" | "nd-redirect"
+//	         | "meta l4proto"                            value: "tcp" | "udp" | "ipv6-icmp"
+//	         | "udp dport"                               value: a port
+//
+// The two forms of readdress make of a neighbour solicitation's destination its target, and of such an address again the
+// group that it is asked for in (solicited-node, RFC 4291 section 2.7.1).
 //
 // There is one spelling for each, nft's; Parse refuses every other. What is observed and is not in the list is spelled
 // "unknown(…)", which Parse refuses too, so that it never equals anything of weft's.
@@ -32,10 +40,10 @@ type Expr string
 
 // Term is an Expr taken apart.
 type Term struct {
-	Op     string   // "match", "fib", "rewrite", "counter", "accept", "drop", "jump"
+	Op     string   // "match", "fib", "rewrite", "readdress", "zone", "counter", "accept", "drop", "jump"
 	Fields []string // match: what is compared; rewrite: what is looked up
 	Not    bool     // match with "!="; fib: "missing"
-	Value  string   // match: what the field is compared with, unless it is a set
+	Value  string   // match: what the field is compared with, unless it is a set; fib: what is looked up; readdress, zone: what is set
 	Set    string   // match: name of the set; rewrite: name of the map
 	Chain  string   // jump: name of the chain
 }
@@ -59,13 +67,24 @@ var fields = map[string]field{
 	"arp operation": {"arp_op", "arp"},
 	"arp saddr ip":  {"ipv4_addr", "arp"},
 	"icmpv6 type":   {"icmpv6_type", "icmpv6"},
+	"meta l4proto":  {"inet_proto", "l4proto"},
+	"udp dport":     {"inet_service", "udp"},
 }
+
+// Lookups are what "fib" looks up.
+var lookups = []string{"saddr . iif", "daddr . iif", "daddr"}
+
+// What the destination of a neighbour solicitation is set to.
+const (
+	ToTarget = "@th,64,128"
+	ToGroup  = "ip6 daddr & ff02::1:ffff:ffff | ff02::1:ff00:0"
+)
 
 // FieldType returns the nft data type of a field of the packet, such as "ipv4_addr" for "ip saddr"; "" for an unknown field.
 func FieldType(name string) string { return fields[name].typ }
 
-// FieldLayer returns what a packet has to be for the field to be in it: "ip", "ip6", "icmpv6", "arp", "ether", or "" for
-// a field that every packet has.
+// FieldLayer returns what a packet has to be for the field to be in it: "ip", "ip6", "icmpv6", "udp", "l4proto" (any of IP),
+// "arp", "ether", or "" for a field that every packet has.
 func FieldLayer(name string) string { return fields[name].layer }
 
 // Parse takes an expression apart.
@@ -88,11 +107,25 @@ func parse(s string) (Term, error) {
 	if name, ok := strings.CutPrefix(s, "jump "); ok {
 		return Term{Op: "jump", Chain: name}, checkName(name)
 	}
-	if rest, ok := strings.CutPrefix(s, "fib saddr . iif oif "); ok {
-		if rest != "missing" && rest != "exists" {
-			return Term{}, fmt.Errorf("want missing or exists")
+	if rest, ok := strings.CutPrefix(s, "fib "); ok {
+		what, found, _ := strings.Cut(rest, " oif ")
+		if !slices.Contains(lookups, what) || found != "missing" && found != "exists" {
+			return Term{}, fmt.Errorf("want a source or destination, and missing or exists")
 		}
-		return Term{Op: "fib", Not: rest == "missing"}, nil
+		return Term{Op: "fib", Value: what, Not: found == "missing"}, nil
+	}
+	if rest, ok := strings.CutPrefix(s, "ip6 daddr set "); ok {
+		if rest != ToTarget && rest != ToGroup {
+			return Term{}, fmt.Errorf("want %q or %q", ToTarget, ToGroup)
+		}
+		return Term{Op: "readdress", Fields: []string{"ip6 daddr"}, Value: rest}, nil
+	}
+	if rest, ok := strings.CutPrefix(s, "ct zone set "); ok {
+		n, err := strconv.ParseUint(rest, 10, 16)
+		if err != nil || n == 0 {
+			return Term{}, fmt.Errorf("want a zone of 1 to 65535")
+		}
+		return Term{Op: "zone", Value: strconv.FormatUint(n, 10)}, nil
 	}
 	if rest, ok := strings.CutPrefix(s, "arp saddr ip set "); ok {
 		by, name, ok := strings.Cut(rest, " map @")
@@ -173,9 +206,13 @@ func (t Term) Expr() Expr {
 		return Expr("jump " + t.Chain)
 	case "fib":
 		if t.Not {
-			return "fib saddr . iif oif missing"
+			return Expr("fib " + t.Value + " oif missing")
 		}
-		return "fib saddr . iif oif exists"
+		return Expr("fib " + t.Value + " oif exists")
+	case "readdress":
+		return Expr("ip6 daddr set " + t.Value)
+	case "zone":
+		return Expr("ct zone set " + t.Value)
 	case "rewrite":
 		return Expr("arp saddr ip set " + strings.Join(t.Fields, " . ") + " map @" + t.Set)
 	case "match":

@@ -16,8 +16,13 @@ func TestParse(t *testing.T) {
 	for e, want := range map[nft.Expr]nft.Term{
 		"counter":                                   {Op: "counter"},
 		"jump limited":                              {Op: "jump", Chain: "limited"},
-		"fib saddr . iif oif missing":               {Op: "fib", Not: true},
-		"fib saddr . iif oif exists":                {Op: "fib"},
+		"fib saddr . iif oif missing":               {Op: "fib", Value: "saddr . iif", Not: true},
+		"fib saddr . iif oif exists":                {Op: "fib", Value: "saddr . iif"},
+		"fib daddr oif missing":                     {Op: "fib", Value: "daddr", Not: true},
+		"ip6 daddr set @th,64,128":                  {Op: "readdress", Fields: []string{"ip6 daddr"}, Value: "@th,64,128"},
+		"ct zone set 993":                           {Op: "zone", Value: "993"},
+		"udp dport 67":                              {Op: "match", Fields: []string{"udp dport"}, Value: "67"},
+		"meta l4proto != ipv6-icmp":                 {Op: "match", Fields: []string{"meta l4proto"}, Not: true, Value: "ipv6-icmp"},
 		"iifgroup 8700993":                          {Op: "match", Fields: []string{"iifgroup"}, Value: "8700993"},
 		"oifgroup != @taps":                         {Op: "match", Fields: []string{"oifgroup"}, Not: true, Set: "taps"},
 		`iifname "bond0.993"`:                       {Op: "match", Fields: []string{"iifname"}, Value: `"bond0.993"`},
@@ -43,7 +48,17 @@ counter packets 0 bytes 0
 jump
 jump  x
 jump A
-fib daddr . iif oif missing
+fib saddr oif missing
+fib daddr . iif oif
+ip6 daddr set ::1
+ip6 saddr set @th,64,128
+ct zone set 0
+ct zone set 65536
+ct zone set 01
+udp dport 65536
+udp dport http
+meta l4proto 17
+meta l4proto 58
 fib saddr . iif oif
 iifgroup
 iifgroup 08

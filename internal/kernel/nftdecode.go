@@ -1,0 +1,314 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package kernel
+
+import (
+	"bytes"
+	"net/netip"
+	"reflect"
+	"slices"
+	"strconv"
+
+	"github.com/google/nftables/expr"
+	"golang.org/x/sys/unix"
+
+	"weft/internal/nft"
+)
+
+// nftRaw is one expression as the kernel lists it.
+type nftRaw struct {
+	name string
+	expr expr.Any // nil for an expression that no rule of weft's has
+}
+
+// nftDecoder reads the expressions of one rule.
+type nftDecoder struct {
+	family nft.Family
+	raw    []nftRaw
+	seen   []nftDependency
+}
+
+// decodeNftRule reads a rule back. What weft could not have written is spelled "unknown(…)", expression by expression,
+// which no rule that is asked for equals.
+func decodeNftRule(family nft.Family, raw []nftRaw) nft.Rule {
+	d := nftDecoder{family: family, raw: raw}
+	var rule nft.Rule
+	for len(d.raw) > 0 {
+		rule.Exprs = append(rule.Exprs, d.next())
+	}
+	return rule
+}
+
+// next takes the next Expr off the rule. What looks like a dependency may be a match of its own ("meta l4proto").
+func (d *nftDecoder) next() nft.Expr {
+	for deps := d.dependencies(); ; deps = deps[:len(deps)-1] {
+		if e, ok := d.after(deps); ok {
+			return e
+		}
+		if len(deps) == 0 {
+			break
+		}
+	}
+	name := d.raw[0].name
+	d.raw = d.raw[1:]
+	return nft.Expr("unknown(" + name + ")")
+}
+
+// after takes the Expr that comes after these dependencies, if it needs just these.
+func (d *nftDecoder) after(deps []nftDependency) (nft.Expr, bool) {
+	rest := d.raw[2*len(deps):]
+	t, n := decodeNftTerm(rest)
+	if n == 0 {
+		return "", false
+	}
+	var need []nftDependency
+	for _, f := range t.Fields {
+		for _, dep := range nftDependencies(d.family, f) {
+			if !slices.Contains(d.seen, dep) && !slices.Contains(need, dep) {
+				need = append(need, dep)
+			}
+		}
+	}
+	e := t.Expr()
+	if !slices.Equal(need, deps) || !nftParses(e) {
+		return "", false
+	}
+	d.seen = append(d.seen, deps...)
+	d.raw = rest[n:]
+	return e, true
+}
+
+func nftParses(e nft.Expr) bool {
+	_, err := nft.Parse(e)
+	return err == nil
+}
+
+// dependencies returns the dependencies that come next and are new in the rule.
+func (d *nftDecoder) dependencies() []nftDependency {
+	var deps []nftDependency
+	all := nftAllDependencies(d.family)
+	for rest := d.raw; ; rest = rest[2:] {
+		i := slices.IndexFunc(all, func(dep nftDependency) bool {
+			return !slices.Contains(d.seen, dep) && !slices.Contains(deps, dep) && nftStartsWith(rest, dep.exprs())
+		})
+		if i < 0 {
+			return deps
+		}
+		deps = append(deps, all[i])
+	}
+}
+
+func nftStartsWith(raw []nftRaw, exprs []expr.Any) bool {
+	if len(raw) < len(exprs) {
+		return false
+	}
+	for i, e := range exprs {
+		if !reflect.DeepEqual(raw[i].expr, e) {
+			return false
+		}
+	}
+	return true
+}
+
+// decodeNftTerm reads the term that the expressions start with and says how many of them it is; 0 for none.
+func decodeNftTerm(raw []nftRaw) (nft.Term, int) {
+	if len(raw) == 0 {
+		return nft.Term{}, 0
+	}
+	switch e := raw[0].expr.(type) {
+	case *expr.Counter:
+		return nft.Term{Op: "counter"}, 1
+	case *expr.Verdict:
+		if op, ok := nftVerdicts[e.Kind]; ok {
+			return nft.Term{Op: op, Chain: e.Chain}, 1
+		}
+	case *expr.Fib:
+		for _, what := range []string{"saddr . iif", "daddr . iif", "daddr"} {
+			for _, not := range []bool{true, false} {
+				t := nft.Term{Op: "fib", Value: what, Not: not}
+				if exprs, err := encodeNftTerm(t); err == nil && nftStartsWith(raw, exprs) {
+					return t, len(exprs)
+				}
+			}
+		}
+	case *expr.Immediate:
+		if len(e.Data) == 2 {
+			t := nft.Term{Op: "zone", Value: strconv.Itoa(int(native.Uint16(e.Data)))}
+			if exprs, err := encodeNftTerm(t); err == nil && nftStartsWith(raw, exprs) {
+				return t, len(exprs)
+			}
+		}
+	case *expr.Meta, *expr.Payload:
+		for _, to := range []string{nft.ToTarget, nft.ToGroup} {
+			if exprs := encodeNftReaddress(to); nftStartsWith(raw, exprs) {
+				return nft.Term{Op: "readdress", Fields: []string{"ip6 daddr"}, Value: to}, len(exprs)
+			}
+		}
+		for field, load := range nftLoads {
+			if t, ok := decodeNftField(field, load, raw); ok {
+				exprs, err := encodeNftTerm(t)
+				if err == nil && nftStartsWith(raw, exprs) {
+					return t, len(exprs)
+				}
+			}
+		}
+	}
+	return nft.Term{}, 0
+}
+
+var nftVerdicts = map[expr.VerdictKind]string{expr.VerdictAccept: "accept", expr.VerdictDrop: "drop", expr.VerdictJump: "jump"}
+
+// decodeNftField guesses the term that starts by loading this field. The caller checks the guess by encoding it.
+func decodeNftField(field string, load expr.Any, raw []nftRaw) (nft.Term, bool) {
+	if len(raw) < 2 || reflect.TypeOf(load) != reflect.TypeOf(raw[0].expr) {
+		return nft.Term{}, false
+	}
+	t := nft.Term{Op: "match", Fields: []string{field}}
+	if _, ok := raw[1].expr.(*expr.Lookup); !ok && len(raw) > 2 {
+		if lookup, ok := raw[2].expr.(*expr.Lookup); ok {
+			for second := range nftLoads {
+				two := nft.Term{Op: "match", Fields: []string{field, second}, Set: lookup.SetName, Not: lookup.Invert}
+				if nftStartsWith(raw, encodeNftLookup(two)) {
+					return two, true
+				}
+			}
+		}
+	}
+	switch e := raw[1].expr.(type) {
+	case *expr.Lookup:
+		if t.Set = e.SetName; e.IsDestRegSet {
+			t.Op = "rewrite"
+		}
+		t.Not = e.Invert
+		return t, true
+	case *expr.Cmp:
+		t.Not = e.Op == expr.CmpOpNeq
+		return decodeNftValue(t, e.Data, len(e.Data)*8)
+	case *expr.Bitwise:
+		if len(raw) < 3 {
+			return t, false
+		}
+		cmp, ok := raw[2].expr.(*expr.Cmp)
+		if !ok {
+			return t, false
+		}
+		t.Not = cmp.Op == expr.CmpOpNeq
+		bits := 0
+		for bits < len(e.Mask)*8 && e.Mask[bits/8]&(0x80>>(bits%8)) != 0 {
+			bits++
+		}
+		return decodeNftValue(t, cmp.Data, bits)
+	}
+	return t, false
+}
+
+// decodeNftValue sets the term's value to these bytes, of which so many bits count.
+func decodeNftValue(t nft.Term, data []byte, bits int) (nft.Term, bool) {
+	typ := nft.FieldType(t.Fields[0])
+	size := nft.Size(typ)
+	if len(data) > size {
+		return t, false
+	}
+	if bits == size*8 {
+		var err error
+		t.Value, err = nft.Decode(typ, data)
+		return t, err == nil
+	}
+	addr, ok := netip.AddrFromSlice(append(bytes.Clone(data), make([]byte, size-len(data))...))
+	t.Value = netip.PrefixFrom(addr, bits).String()
+	return t, ok
+}
+
+// decodeNftExprs reads the value of NFTA_RULE_EXPRESSIONS. It drops nothing: an expression that it cannot read still
+// stands in the list, by its name.
+func decodeNftExprs(family nft.Family, b []byte) []nftRaw {
+	var list []nftRaw
+	for _, one := range attrs(b) {
+		var raw nftRaw
+		var data []byte
+		for typ, v := range attrs(one) {
+			switch typ {
+			case unix.NFTA_EXPR_NAME:
+				raw.name = getString(v)
+			case unix.NFTA_EXPR_DATA:
+				data = v
+			}
+		}
+		raw.expr = decodeNftExpr(family, raw.name, data)
+		list = append(list, raw)
+	}
+	return list
+}
+
+func decodeNftExpr(family nft.Family, name string, data []byte) expr.Any {
+	var e expr.Any
+	switch name {
+	case "meta":
+		e = &expr.Meta{}
+	case "payload":
+		e = &expr.Payload{}
+	case "cmp":
+		e = &expr.Cmp{}
+	case "bitwise":
+		e = &expr.Bitwise{}
+	case "lookup":
+		e = &expr.Lookup{}
+	case "fib":
+		e = &expr.Fib{}
+	case "counter":
+		return &expr.Counter{} // whatever it counted
+	case "immediate":
+		return decodeNftImmediate(family, data)
+	case "ct":
+		e = &expr.Ct{}
+	default:
+		return nil
+	}
+	if err := expr.Unmarshal(nftFamilies[family], data, e); err != nil {
+		return nil
+	}
+	return e
+}
+
+// decodeNftImmediate reads a verdict, or a value that is put into a register.
+func decodeNftImmediate(family nft.Family, data []byte) expr.Any {
+	register, verdict := uint32(nftRegVerdict), []byte(nil)
+	for typ, v := range attrs(data) {
+		switch typ {
+		case unix.NFTA_IMMEDIATE_DREG:
+			register = getU32BE(v)
+		case unix.NFTA_IMMEDIATE_DATA:
+			verdict = v
+		}
+	}
+	if register != nftRegVerdict {
+		e := &expr.Immediate{}
+		if err := expr.Unmarshal(nftFamilies[family], data, e); err != nil {
+			return nil
+		}
+		return e
+	}
+	v, ok := decodeNftVerdict(verdict)
+	if !ok {
+		return nil
+	}
+	return &v
+}
+
+// decodeNftVerdict reads a nested attribute that holds NFTA_DATA_VERDICT.
+func decodeNftVerdict(b []byte) (v expr.Verdict, ok bool) {
+	for typ, data := range attrs(b) {
+		if typ != unix.NFTA_DATA_VERDICT {
+			continue
+		}
+		for typ, value := range attrs(data) {
+			switch typ {
+			case unix.NFTA_VERDICT_CODE:
+				v.Kind, ok = expr.VerdictKind(int32(getU32BE(value))), true
+			case unix.NFTA_VERDICT_CHAIN:
+				v.Chain = getString(value)
+			}
+		}
+	}
+	return v, ok
+}
