@@ -159,7 +159,7 @@ func TestWithoutNIC(t *testing.T) {
 func mentions(o netstate.Object, nic spec.NIC) bool {
 	words := strings.FieldsFunc(o.Key().ID, func(r rune) bool { return r == ' ' || r == '/' })
 	for _, w := range words {
-		if w == nic.Name {
+		if strings.Trim(w, `"`) == nic.Name {
 			return true
 		}
 		for _, a := range nic.Addresses {

@@ -80,6 +80,7 @@ func (b *builder) routedNIC(who string, n *spec.Network, nic *spec.NIC) {
 	b.rulesFor(who, n, nic.Name)
 	b.link(who, l)
 	b.port(who, n, nic.Name, n.IPv4 != nil, n.IPv6 != nil)
+	b.guardNIC(who, n, nic)
 	if n.IPv4 != nil && n.VRFName() != "" {
 		b.sysctl(who, "net/ipv4/conf/"+nic.Name+"/rp_filter", "1") // a VRF's port is asked by its own routes
 	}

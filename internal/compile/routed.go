@@ -3,11 +3,9 @@
 package compile
 
 import (
-	"fmt"
 	"net/netip"
 
 	"weft/internal/netstate"
-	"weft/internal/nft"
 	"weft/internal/spec"
 )
 
@@ -72,7 +70,7 @@ func (b *builder) families(n *spec.Network) []family {
 func (b *builder) routed(name string, n *spec.Network) {
 	who := "networks." + name
 	b.forwarding(who, n)
-	b.arp(who, n)
+	b.guard(who, n)
 	b.closed(who, n)
 	if !n.IsManaged() {
 		b.foreign(who, n)
@@ -156,32 +154,4 @@ func everything(family int) netip.Prefix {
 func (b *builder) route(who string, r netstate.Route) {
 	r.Protocol = netstate.Protocol
 	b.put(who, r.Canonical())
-}
-
-// arpSource is the map that says which address the node's own ARP requests come from, by the group of the device that
-// they leave by. A group that is not in it leaves the choice to the kernel.
-const arpSource = "arp_source"
-
-// arp gives the node's ARP requests a sender that the network knows: the host has no address there, and one of its
-// others would be wrong. On the uplink it is the file's arp_source, towards guests it is their gateway.
-func (b *builder) arp(who string, n *spec.Network) {
-	if n.IPv4 == nil {
-		return
-	}
-	b.put("networks", nft.Table{
-		Family: nft.ARP,
-		Name:   nft.TableName,
-		Sets:   []nft.Set{{Name: arpSource, Key: []string{"devgroup"}, Data: "ipv4_addr"}},
-		Chains: []nft.Chain{{
-			Name: "output", Type: "filter", Hook: "output", Policy: "accept",
-			Rules: []nft.Rule{{Exprs: []nft.Expr{"arp operation request", "arp saddr ip set oifgroup map @" + arpSource}}},
-		}},
-	})
-	source := func(group uint32, ip netip.Addr) {
-		if ip.IsValid() {
-			b.put(who, nft.Element{Family: nft.ARP, Table: nft.TableName, Set: arpSource, Parts: []string{fmt.Sprint(group)}, Value: ip.String()})
-		}
-	}
-	source(netstate.GroupUplink+n.Number(), n.IPv4.ARPSource)
-	source(netstate.GroupTap+n.Number(), n.IPv4.Gateway)
 }

@@ -1,0 +1,249 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package compile
+
+import (
+	"fmt"
+
+	"weft/internal/netstate"
+	"weft/internal/nft"
+	"weft/internal/spec"
+)
+
+// The guards of routed networks are one ruleset that is the same for one NIC and for a thousand. What it knows of networks
+// and NICs are elements of these sets.
+const (
+	setTaps       = "taps"        // groups of taps
+	setUplinks    = "uplinks"     // groups of uplink devices
+	setMACs       = "macs"        // the MAC that a guest has
+	setARPSenders = "arp_senders" // the addresses that a guest may send ARP from
+	setARPFree    = "arp_free"    // the taps of guests with prefixes behind them: they may send ARP from any of these
+	setARPAnswers = "arp_answers" // the addresses that the node answers for on an uplink device
+)
+
+// arpSource is the map that says which address the node's own ARP requests come from, by the group of the device that
+// they leave by. A group that is not in it leaves the choice to the kernel.
+const arpSource = "arp_source"
+
+// The guards stand before connections are tracked (-200) and before anybody's own rules at the usual priorities.
+const (
+	guardPriority = -310
+	zonePriority  = -299
+)
+
+// guard asks for the guards of a routed network: who may say what on its taps, what its uplinks may bring, and for whom the
+// node answers.
+func (b *builder) guard(who string, n *spec.Network) {
+	tap, uplink := netstate.GroupTap+n.Number(), netstate.GroupUplink+n.Number()
+	b.put("networks", b.inetGuard())
+	for _, family := range []nft.Family{nft.Inet, nft.ARP} {
+		if family == nft.ARP && n.IPv4 == nil {
+			continue
+		}
+		b.element(who, family, setTaps, "", fmt.Sprint(tap))
+		b.element(who, family, setUplinks, "", fmt.Sprint(uplink))
+	}
+	if n.IPv4 == nil {
+		return
+	}
+	b.put("networks", arpGuard())
+	// The host has no address in the network, and one of its others would be wrong to ask from.
+	if a := n.IPv4.ARPSource; a.IsValid() {
+		b.element(who, nft.ARP, arpSource, a.String(), fmt.Sprint(uplink))
+	}
+	if a := n.IPv4.Gateway; a.IsValid() {
+		b.element(who, nft.ARP, arpSource, a.String(), fmt.Sprint(tap))
+	}
+}
+
+// guardNIC asks for the elements of a NIC. One that is only prepared may say nothing of addresses yet.
+func (b *builder) guardNIC(who string, n *spec.Network, nic *spec.NIC) {
+	name := nft.IfName(nic.Name)
+	b.element(who, nft.Inet, setMACs, "", name, canonicalMAC(nic.MAC))
+	if nic.Prepared || n.IPv4 == nil {
+		return
+	}
+	for _, a := range nic.Addresses {
+		if !a.Is4() {
+			continue
+		}
+		b.element(who, nft.ARP, setARPSenders, "", name, a.String())
+		if dev := b.node.FamilyUplink(n, 4); dev != "" && n.IsManaged() {
+			b.element(who, nft.ARP, setARPAnswers, "", nft.IfName(dev), a.String())
+		}
+	}
+	for _, p := range nic.Prefixes {
+		if p.Addr().Is4() {
+			b.element(who, nft.ARP, setARPFree, "", name)
+		}
+	}
+}
+
+func (b *builder) element(who string, family nft.Family, set, value string, key ...string) {
+	b.put(who, nft.Element{Family: family, Table: nft.TableName, Set: set, Parts: key, Value: value})
+}
+
+// rule is a rule of these expressions.
+func rule(exprs ...nft.Expr) nft.Rule { return nft.Rule{Exprs: exprs} }
+
+// verdict is a chain that counts and drops what is sent to it: its name is the reason, and tells in nft list what it counted.
+func verdict(name string) nft.Chain {
+	return nft.Chain{Name: name, Rules: []nft.Rule{rule("counter", "drop")}}
+}
+
+// The reasons for which packets are dropped.
+const (
+	dropMAC     = "drop_mac"     // not the guest's MAC
+	dropSource  = "drop_source"  // not the guest's address, or from an uplink one of a guest here
+	dropHost    = "drop_host"    // what a guest has no business to tell the host
+	dropHairpin = "drop_hairpin" // from the VLAN, and bound for the VLAN: a router's stale cache
+	dropProxy   = "drop_proxy"   // a question for a neighbour that is not a guest here
+	dropARP     = "drop_arp"     // ARP of a guest from an address that is not its own
+	dropAnswer  = "drop_answer"  // ARP of the node for an address that is no guest's here
+)
+
+// inetGuard is the ruleset for IP. A packet in a VRF comes twice; its second time it comes by the VRF, whose group is neither.
+func (b *builder) inetGuard() nft.Table {
+	t := nft.Table{
+		Family: nft.Inet, Name: nft.TableName,
+		Sets: []nft.Set{
+			{Name: setMACs, Key: []string{"ifname", "ether_addr"}},
+			{Name: setTaps, Key: []string{"devgroup"}},
+			{Name: setUplinks, Key: []string{"devgroup"}},
+		},
+		Chains: []nft.Chain{
+			verdict(dropHairpin), verdict(dropHost), verdict(dropMAC), verdict(dropProxy), verdict(dropSource),
+			fromTap(), hostFromTap(), fromUplink(), solicitations(), solicitationsOfGroups(), solicitationsPass(),
+			{
+				Name: "prerouting", Type: "filter", Hook: "prerouting", Priority: guardPriority, Policy: "accept",
+				Rules: []nft.Rule{rule("iifgroup @"+setTaps, "jump from_tap"), rule("iifgroup @"+setUplinks, "jump from_uplink")},
+			},
+		},
+	}
+	if zones := b.zones(); len(zones) > 0 {
+		t.Chains = append(t.Chains, nft.Chain{
+			Name: "zones", Type: "filter", Hook: "prerouting", Priority: zonePriority, Policy: "accept", Rules: zones,
+		})
+	}
+	return t.Canonical()
+}
+
+// zones are the rules that give the connections of networks a zone each. There are none where nobody asks for them: a rule
+// about connections has the whole host track them.
+func (b *builder) zones() []nft.Rule {
+	var rules []nft.Rule
+	for _, name := range sorted(b.node.Networks) {
+		n := b.node.Networks[name]
+		if n.Mode != spec.Routed || !n.Conntrack {
+			continue
+		}
+		for _, group := range []uint32{netstate.GroupTap + n.Number(), netstate.GroupUplink + n.Number()} {
+			rules = append(rules, rule(nft.Expr(fmt.Sprintf("iifgroup %d", group)), nft.Expr(fmt.Sprintf("ct zone set %d", n.TableNumber()))))
+		}
+	}
+	return rules
+}
+
+// fromTap is what a guest may send: from its MAC and its addresses, of which the routing table is the list, and without an
+// address what takes to get one.
+func fromTap() nft.Chain {
+	return nft.Chain{Name: "from_tap", Rules: []nft.Rule{
+		rule("iifname . ether saddr != @"+setMACs, "jump "+dropMAC),
+		rule("ip saddr 0.0.0.0", "ip daddr 255.255.255.255", "udp dport 67", "accept"),
+		rule("ip6 saddr ::", "meta l4proto != ipv6-icmp", "jump "+dropSource),
+		rule("ip6 saddr ::", "jump host_from_tap"),
+		rule("ip6 saddr fe80::/10", "ip6 daddr != fe80::/10", "ip6 daddr != ff00::/8", "jump "+dropSource),
+		rule("ip6 saddr fe80::/10", "jump host_from_tap"),
+		rule("fib saddr . iif oif missing", "jump "+dropSource),
+		rule("jump host_from_tap"),
+	}}
+}
+
+// hostFromTap is what a guest may tell the host itself, on the link: neighbour discovery and what else ICMPv6 has between
+// neighbours, but nothing that only routers say; and DHCP.
+func hostFromTap() nft.Chain {
+	return nft.Chain{Name: "host_from_tap", Rules: []nft.Rule{
+		rule("icmpv6 type nd-router-advert", "jump "+dropHost),
+		rule("icmpv6 type nd-redirect", "jump "+dropHost),
+		rule("ip6 daddr fe80::/10", "meta l4proto != ipv6-icmp", "jump "+dropHost),
+		rule("ip6 daddr ff00::/8", "meta l4proto ipv6-icmp", "accept"),
+		rule("ip6 daddr ff00::/8", "udp dport 547", "accept"),
+		rule("ip6 daddr ff00::/8", "jump "+dropHost),
+		rule("ip6 saddr ::", "jump "+dropSource),
+		rule("ip daddr 255.255.255.255", "udp dport 67", "accept"),
+		rule("ip daddr 255.255.255.255", "jump "+dropHost),
+		rule("ip daddr 224.0.0.0/4", "jump "+dropHost),
+		rule("accept"),
+	}}
+}
+
+// fromUplink is what may come from a VLAN: nothing in the name of a guest that is here, and nothing that would go out again
+// where it came from. What is said on the link passes, questions for guests by a gate of their own.
+func fromUplink() nft.Chain {
+	return nft.Chain{Name: "from_uplink", Rules: []nft.Rule{
+		rule("icmpv6 type nd-neighbor-solicit", "jump solicitations"),
+		rule("ip6 daddr fe80::/10", "accept"),
+		rule("ip6 daddr ff00::/8", "accept"),
+		rule("fib saddr . iif oif missing", "jump "+dropSource),
+		rule("fib daddr . iif oif exists", "jump "+dropHairpin),
+	}}
+}
+
+// solicitations is the gate that makes the kernel's neighbour proxy look at the routes, as its ARP proxy does by itself: a
+// question passes only if its target is routed to another port, that is to a guest which is here. Without it an entry for a
+// guest that is gone answers until somebody removes it, also while no agent does.
+//
+// Routes are looked up for the packet's destination, so that becomes the target for the time of the lookup.
+func solicitations() nft.Chain {
+	return nft.Chain{Name: "solicitations", Rules: []nft.Rule{
+		rule("ip6 daddr ff02::1:ff00:0/104", "jump solicitations_of_groups"),
+		rule("ip6 daddr fe80::/10", "accept"), // of the node itself
+		rule("fib daddr . iif oif exists", "jump "+dropProxy),
+		rule("fib daddr oif missing", "jump "+dropProxy),
+		rule("accept"),
+	}}
+}
+
+func solicitationsOfGroups() nft.Chain {
+	return nft.Chain{Name: "solicitations_of_groups", Rules: []nft.Rule{
+		rule("ip6 daddr set " + nft.ToTarget),
+		rule("ip6 daddr fe80::/10", "jump solicitations_pass"),
+		rule("fib daddr . iif oif exists", "jump "+dropProxy),
+		rule("fib daddr oif missing", "jump "+dropProxy),
+		rule("jump solicitations_pass"),
+	}}
+}
+
+func solicitationsPass() nft.Chain {
+	return nft.Chain{Name: "solicitations_pass", Rules: []nft.Rule{rule("ip6 daddr set " + nft.ToGroup), rule("accept")}}
+}
+
+// arpGuard is the ruleset for ARP: who the node asks as, for whom it answers, and which guests may speak as whom. A guest
+// that could claim other addresses would fill the neighbour table, which all guests and the host share.
+func arpGuard() nft.Table {
+	return nft.Table{
+		Family: nft.ARP, Name: nft.TableName,
+		Sets: []nft.Set{
+			{Name: setARPAnswers, Key: []string{"ifname", "ipv4_addr"}},
+			{Name: setARPFree, Key: []string{"ifname"}},
+			{Name: setARPSenders, Key: []string{"ifname", "ipv4_addr"}},
+			{Name: arpSource, Key: []string{"devgroup"}, Data: "ipv4_addr"},
+			{Name: setTaps, Key: []string{"devgroup"}},
+			{Name: setUplinks, Key: []string{"devgroup"}},
+		},
+		Chains: []nft.Chain{
+			verdict(dropAnswer), verdict(dropARP),
+			{Name: "from_tap", Rules: []nft.Rule{
+				rule("arp saddr ip 0.0.0.0", "accept"), // a probe (RFC 5227)
+				rule("iifname @"+setARPFree, "accept"),
+				rule("iifname . arp saddr ip != @"+setARPSenders, "jump "+dropARP),
+			}},
+			{Name: "input", Type: "filter", Hook: "input", Policy: "accept", Rules: []nft.Rule{rule("iifgroup @"+setTaps, "jump from_tap")}},
+			{Name: "output", Type: "filter", Hook: "output", Policy: "accept", Rules: []nft.Rule{
+				rule("oifgroup @"+setUplinks, "arp operation reply", "jump to_uplink"),
+				rule("arp operation request", "arp saddr ip set oifgroup map @"+arpSource),
+			}},
+			{Name: "to_uplink", Rules: []nft.Rule{rule("oifname . arp saddr ip != @"+setARPAnswers, "jump "+dropAnswer)}},
+		},
+	}.Canonical()
+}
