@@ -16,6 +16,7 @@ import (
 
 	"weft/internal/agent"
 	"weft/internal/libvirt"
+	"weft/internal/nic"
 	"weft/internal/spec"
 )
 
@@ -74,11 +75,16 @@ func runHook(c *cobra.Command, o *options, op string) error {
 	return h.Run(ctx, op, c.InOrStdin())
 }
 
+// openHeld opens the node as an agent holds it: a mistake in a node file that nobody applied yet keeps no VM from starting.
+func (o *options) openHeld() (*agent.Node, func(), error) {
+	return o.openWith(func() (*spec.Node, []byte, error) { return o.held(nic.Store{Dir: o.run}) })
+}
+
 // hook returns what runs libvirt's hooks on this node; force takes addresses that somebody else seems to have.
 func (o *options) hook(force bool) (h *libvirt.Hook, closing func()) {
 	done := func() {}
 	open := func() (libvirt.Node, error) {
-		node, closing, err := o.open()
+		node, closing, err := o.openHeld()
 		if err != nil {
 			return nil, err
 		}

@@ -34,7 +34,7 @@ func TestLibvirtHook(t *testing.T) {
 	const (
 		head  = "<domain><name>g</name><uuid>11111111-1111-4111-8111-111111111111</uuid>"
 		other = head + "<devices><interface type='user'><mac address='52:54:00:00:00:01'/></interface></devices></domain>"
-		ours  = head + "<metadata><nics xmlns='urn:weft:1'><nic mac='52:54:00:00:00:01' network='x'/></nics></metadata></domain>"
+		ours  = head + "<metadata><nics xmlns='urn:weft:1'><nic mac='52:54:00:00:00:01' network='x'/></nics></metadata><devices><interface type='ethernet'><mac address='52:54:00:00:00:01'/></interface></devices></domain>"
 	)
 	dir := t.TempDir()
 	broken := filepath.Join(dir, "broken.yaml")
@@ -48,7 +48,7 @@ func TestLibvirtHook(t *testing.T) {
 	}{
 		{"none.yaml", "start", other, 0, ""},
 		{broken, "start", other, 0, ""},
-		{"none.yaml", "start", ours, 1, "none.yaml"},
+		{"none.yaml", "start", ours, 1, "network \"x\" is not in the node file"},
 		{broken, "start", ours, 1, "broken.yaml:1:"},
 		{broken, "reconnect", ours, 0, "broken.yaml:1:"},
 		{broken, "reconnect", "<domain", 0, "read the domain XML"},

@@ -39,7 +39,7 @@ output is its own. Of a QEMU that waits for a migration (-incoming) the tap is o
 guest's addresses as soon as it runs here.`,
 		Example: "  exec weft qemu up --network public --ip 62.217.124.53 \"$1\"",
 		Args:    cobra.ExactArgs(1),
-		RunE: o.withNode(func(c *cobra.Command, node *agent.Node, args []string) error {
+		RunE: with(o.openHeld, func(c *cobra.Command, node *agent.Node, args []string) error {
 			n, err := f.nic(args[0], os.Getpid())
 			if err != nil {
 				return fmt.Errorf("plug in %s: %w", args[0], err)
@@ -92,7 +92,7 @@ func newQEMUDown(o *options) *cobra.Command {
 		Short: "Unplug a tap, as QEMU's network script (downscript=)",
 		Long:  "Unplug a tap, as QEMU's network script (downscript=). A tap that is not plugged in is left as it is.",
 		Args:  cobra.ExactArgs(1),
-		RunE: o.withNode(func(c *cobra.Command, node *agent.Node, args []string) error {
+		RunE: with(o.openHeld, func(c *cobra.Command, node *agent.Node, args []string) error {
 			nics, err := node.Store.List()
 			if err != nil {
 				return err

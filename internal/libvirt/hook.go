@@ -65,12 +65,9 @@ func (h *Hook) Run(ctx context.Context, op string, xml io.Reader) error {
 	return h.update(ctx, d)
 }
 
-// open returns the node and the domain's NICs on it. A node without a file has none, unless the domain asks for some.
+// open returns the node and the domain's NICs on it.
 func (h *Hook) open(d *Domain) (Node, []spec.NIC, error) {
 	node, err := h.Open()
-	if errors.Is(err, fs.ErrNotExist) && len(d.Wanted) == 0 {
-		return nil, nil, nil
-	}
 	if err != nil {
 		return nil, nil, err
 	}
@@ -113,7 +110,7 @@ func (h *Hook) Update(ctx context.Context, xml io.Reader) error {
 
 func (h *Hook) update(ctx context.Context, d *Domain) error {
 	node, nics, err := h.open(d)
-	if err != nil || node == nil {
+	if err != nil {
 		return err
 	}
 	stored, err := node.NICs()
@@ -146,9 +143,6 @@ func (h *Hook) update(ctx context.Context, d *Domain) error {
 func (h *Hook) stopped(ctx context.Context, d *Domain) error {
 	node, err := h.Open()
 	if err != nil {
-		if errors.Is(err, fs.ErrNotExist) && len(d.Wanted) == 0 {
-			return nil
-		}
 		return err
 	}
 	stored, err := node.NICs()

@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"slices"
 	"strings"
@@ -127,23 +126,21 @@ func TestHooks(t *testing.T) {
 	}
 }
 
-// TestWithoutNodeFile: a node that has no node file starts every guest but those that ask for a network of weft's. One
-// whose node file has mistakes starts none that could be on its networks.
-func TestWithoutNodeFile(t *testing.T) {
+// TestBrokenNode: a node whose file has mistakes starts no guest that could be on its networks, and every other.
+func TestBrokenNode(t *testing.T) {
 	t.Parallel()
 	mistake := errors.New("node.yaml:1:1: what?")
 	for name, test := range map[string]struct {
 		op, xml string
-		opened  error
 		refused bool
 	}{
-		"no file, on a bridge":      {"start", live("", onBridge), fs.ErrNotExist, false},
-		"no file, with metadata":    {"start", live(nics(public), ethernet), fs.ErrNotExist, true},
-		"no file, ends":             {"stopped", live("", onBridge), fs.ErrNotExist, false},
-		"mistakes, on a bridge":     {"start", live("", onBridge), mistake, true},
-		"mistakes, without network": {"start", live("", ethernet+user), mistake, false},
+		"on a bridge":     {"start", live("", onBridge), true},
+		"with metadata":   {"start", live(nics(public), ethernet), true},
+		"without network": {"start", live("", ethernet+user), false},
+		"an arrival":      {"migrate", live(nics(public), ethernet), false},
+		"ends":            {"stopped", live(nics(public), ethernet), true},
 	} {
-		h := Hook{Dir: t.TempDir(), Open: func() (Node, error) { return nil, test.opened }, Now: time.Now}
+		h := Hook{Dir: t.TempDir(), Open: func() (Node, error) { return nil, mistake }, Now: time.Now}
 		if err := h.Run(t.Context(), test.op, strings.NewReader(test.xml)); (err != nil) != test.refused {
 			t.Errorf("%s: error %v", name, err)
 		}

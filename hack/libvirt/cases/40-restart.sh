@@ -13,17 +13,28 @@ show lv1 weft nic list
 within 10 ping -c 1 -W 1 192.0.2.5
 show lv1 virsh list
 
-step "the same with a node file full of mistakes: no guest is killed for it"
+step "a node file full of mistakes that nobody applied: guests start and end as before"
 lv1 cp /etc/weft/node.yaml /etc/weft/node.yaml.good
 lv1 sh -c 'echo "networks: {public: {mode: rooted}}" >/etc/weft/node.yaml'
+show lv1 virsh destroy g1
+show lv1 virsh start g1
+within "$BOOT" ping -c 1 -W 1 192.0.2.5
+
+step "a node without any file that makes sense: a restart of libvirt kills no guest for it, a start is refused"
+lv1 cp /run/weft/node.yaml /run/applied
+lv1 cp /etc/weft/node.yaml /run/weft/node.yaml
 libvirtd_down lv1
 libvirtd_up lv1
 show lv1 virsh list
 said 'g1  *running'
 said 'g2  *running'
-refused lv1 virsh start g1
-lv1 mv /etc/weft/node.yaml.good /etc/weft/node.yaml
 show ping -c 1 -W 2 192.0.2.5
+show lv1 virsh destroy g2
+refused lv1 virsh create "$W/g2.xml"
+said "node.yaml:1:.*rooted"
+lv1 cp /run/applied /run/weft/node.yaml
+lv1 mv /etc/weft/node.yaml.good /etc/weft/node.yaml
+show lv1 virsh create "$W/g2.xml"
 show lv1 virsh destroy g2
 
 step "saved and restored"

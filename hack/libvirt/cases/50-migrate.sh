@@ -2,7 +2,7 @@
 # shellcheck shell=dash
 step "live migration: on its target the guest's tap is prepared, and its addresses follow as soon as it runs there"
 on lv2 sh -c 'weft agent >/run/agent.log 2>&1 & echo $! >/run/agent.pid'
-on lv1 sh -c 'weft agent --log-level debug >/run/agent.log 2>&1 & echo $! >/run/agent.pid'
+on lv1 sh -c 'weft agent >/run/agent.log 2>&1 & echo $! >/run/agent.pid'
 within 20 lv2 grep -q ready /run/agent.log
 within 20 lv1 grep -q ready /run/agent.log
 lv1 virsh domstate g1 | grep -q running || show lv1 virsh start g1
@@ -32,12 +32,11 @@ wait "$pinging" || true
 tail -n 3 "$W/ping"
 
 step "a migration that is called off: nothing is left on its target"
-lv1 sh -c 'echo "networks: {}" >/etc/weft/node.yaml.none'
-lv1 cp /etc/weft/node.yaml /etc/weft/node.yaml.good
-lv1 cp /etc/weft/node.yaml.none /etc/weft/node.yaml
+# shellcheck disable=SC2016 # the shell on the node expands it
+lv1 sh -c 'kill $(cat /run/agent.pid); cp /run/weft/node.yaml /run/applied; echo "networks: {}" >/run/weft/node.yaml'
 refused lv2 virsh migrate --live g1 "qemu+unix:///system?socket=$W/lv1/libvirt-sock" tcp://10.0.0.1
 said 'network "public" is not in the node file'
-lv1 cp /etc/weft/node.yaml.good /etc/weft/node.yaml
+lv1 cp /run/applied /run/weft/node.yaml
 show lv1 weft nic list
 silent 52:54
 show lv1 ls /run/weft/libvirt
@@ -49,4 +48,4 @@ show lv2 virsh destroy g1
 show lv2 weft nic list
 silent 52:54
 # shellcheck disable=SC2016 # the shell on the node expands it
-for n in lv1 lv2; do on $n sh -c 'kill $(cat /run/agent.pid)'; done
+lv2 sh -c 'kill $(cat /run/agent.pid)'

@@ -17,7 +17,7 @@ qemu() {
 	# shellcheck disable=SC2016 # the shell on the node expands it
 	on "$n" sh -c 'name=$1; shift; exec "$@" </dev/null >"/run/$name.out" 2>&1' sh "$name" \
 		qemu-system-x86_64 -name "guest=$name,debug-threads=on" -accel tcg -cpu max -m 96 -nodefaults -display none -no-reboot \
-		-kernel "$W/vmlinux" -initrd "$W/initrd" -append "console=ttyS0 quiet $words" -serial "file:/run/$name.console" -pidfile "/run/$name.pid" "$@" &
+		-kernel "$W/vmlinux" -initrd "$W/initrd" -append "$LEAN $words" -serial "file:/run/$name.console" -pidfile "/run/$name.pid" "$@" &
 }
 g6='weft.addr=192.0.2.6/32 weft.via=192.0.2.1'
 tap6='tap,id=n0,ifname=tap6,script=/etc/weft/qemu-ifup-g6,downscript=/etc/weft/qemu-ifdown'
