@@ -10,12 +10,14 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"time"
 
 	"weft/internal/vm"
 )
 
-//go:embed files/*.sh files/*.yaml
+//go:embed files/*.sh files/node.yaml files/interfaces
 var files embed.FS
 
 // lab is three VMs: two nodes, and one that is the switch, the router and the internet.
@@ -47,15 +49,17 @@ func (l *lab) prepare(ctx context.Context, weft string) error {
 	if err != nil {
 		return err
 	}
-	node, err := files.ReadFile("files/node.yaml")
-	if err != nil {
-		return err
-	}
 	write := map[string][]byte{"weft": binary, "vmlinux": kernel, "guest.cpio": initrd}
 	for n := 1; n <= 2; n++ {
-		write[fmt.Sprintf("node%d.yaml", n)] = fmt.Appendf(nil, string(node), n, n)
+		for _, name := range []string{"node%d.yaml", "interfaces%d"} {
+			text, err := files.ReadFile("files/" + strings.Replace(name, "%d", "", 1))
+			if err != nil {
+				return err
+			}
+			write[fmt.Sprintf(name, n)] = bytes.ReplaceAll(text, []byte("NODE"), []byte(strconv.Itoa(n)))
+		}
 	}
-	for _, name := range []string{"net.sh", "node.sh"} {
+	for _, name := range []string{"net.sh", "node.sh", "handover.sh"} {
 		if write[name], err = files.ReadFile("files/" + name); err != nil {
 			return err
 		}
@@ -93,11 +97,11 @@ func (l *lab) wireArgs(name string) []string {
 func (l *lab) boot(ctx context.Context, name string) error {
 	cfg := vm.Config{
 		Image: l.img, Root: l.root, WorkDir: l.dir, Devices: l.wireArgs(name), Console: l.socket(name),
-		KernelLog: filepath.Join(l.dir, name+".kernel"), CPUs: 1, Memory: 3072, Boot: 15 * time.Minute,
+		KernelLog: filepath.Join(l.dir, name+".kernel"), Memory: 3072, Boot: 15 * time.Minute,
 		Argv: []string{"sh", filepath.Join(l.dir, "node.sh"), l.dir, name[len(name)-1:]},
 	}
 	if name == "net" {
-		cfg.Memory, cfg.Argv = 512, []string{"sh", filepath.Join(l.dir, "net.sh")}
+		cfg.CPUs, cfg.Memory, cfg.Argv = 1, 512, []string{"sh", filepath.Join(l.dir, "net.sh")}
 	}
 	booted := make(chan struct{})
 	cfg.Booted = func() { close(booted) }

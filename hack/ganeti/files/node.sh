@@ -19,8 +19,18 @@ ln -sfn /proc/self/fd/2 /dev/stderr
 cp "$work/weft" /usr/local/sbin/weft
 cp "$work/node$n.yaml" /etc/weft/node.yaml
 modprobe -a bonding 8021q vrf tun bridge
-# An emulated CPU needs more than five seconds for a TLS handshake when it is busy.
+# An emulated CPU needs more than five seconds for a TLS handshake, an emulated QEMU for an answer, and an emulated guest to let go
+# of a card, when it is busy. These three limits are all that is not Ganeti as Debian has it.
 sed -i 's/^RPC_CONNECT_TIMEOUT = 5$/RPC_CONNECT_TIMEOUT = 60/' /usr/share/ganeti/3.0/ganeti/_constants.py
+sed -i 's/ _SOCKET_TIMEOUT = 5$/ _SOCKET_TIMEOUT = 60/' /usr/share/ganeti/3.0/ganeti/hypervisor/hv_kvm/monitor.py
+sed -i '/def _VerifyHotplugCommand/,/raise/ s/range(5)/range(60)/' /usr/share/ganeti/3.0/ganeti/hypervisor/hv_kvm/__init__.py
+# Instances give way to Ganeti, which gives up on its own jobs when they do not start in time.
+cat >/usr/local/bin/kvm-nice <<'EOF'
+#!/bin/sh
+exec nice -n 5 /usr/bin/kvm "$@"
+EOF
+chmod +x /usr/local/bin/kvm-nice
+busybox syslogd -O /var/log/syslog
 /usr/sbin/sshd
 echo "node$n: up"
 exec sleep infinity
