@@ -31,12 +31,30 @@ const ScenarioHelp = `A scenario is a txtar file: a script of commands, one a li
   weft NODE ARGS...                runs weft on a node, with NODE.yaml of the scenario
   guest NAME on NODE tap TAP mac MAC
                                    a guest: a namespace behind a tap of the node
+  tapguest NAME on NODE tap TAP mac MAC
+                                   a guest that can migrate: a namespace behind a real tap, which goes when its holder lets go
+  migrate prepare GUEST to NODE tap TAP
+                                   makes its tap on the target, as QEMU's -incoming does
+  migrate switch GUEST [garp]      it runs on the target from now on: announced by RARP as QEMU does, and by gratuitous ARP
+                                   as a Linux guest with virtio does; its tap at the source stays, as a paused VM's
+  migrate finish GUEST             the tap at the source goes
+  migrate abort GUEST              the tap at the target goes, and the guest runs at the source
   vmguest NAME on NODE tap TAP mac MAC [ip PREFIX] [via GATEWAY] [ping ADDRESS] ...
                                    a guest: QEMU on a real tap; ip, via and ping may come again
   console GUEST REGEXP             matches what a QEMU guest has said on its serial console
+  node hv3                         adds a third node
+  agent NODE start [FLAG...]       runs weft agent on a node with NODE.yaml, and goes on when it is ready
+  agent NODE stop|kill             ends it, by SIGTERM or SIGKILL
+  agentlog NODE REGEXP             matches what the agents of a node have said
+  pinger NAME MACHINE ADDRESS every DURATION
+                                   pings from a machine until pingstat; notes when guests switch
+  pingstat NAME spare DURATION late N max-gap DURATION
+                                   ends a pinger and prints its losses; more than N that were sent later than spare after a
+                                   switch, or a longer time without an answer, fail
+  play FILE [NAME=VALUE]...        runs the commands of a file, with values for its $NAMEs
   poweroff GUEST                   ends a guest; its tap goes with it
-  within DURATION [!] COMMAND...   repeats in, weft or console until it succeeds (or, with !, fails)
-  exits CODE COMMAND...            in, weft or console must end with this exit code
+  within DURATION [!] COMMAND...   repeats in, weft, console or agentlog until it succeeds (or, with !, fails)
+  exits CODE COMMAND...            in, weft, console or agentlog must end with this exit code
   capture MACHINE DEV FILE [FILTER...]
                                    writes what passes an interface to a file, one line per packet
   uncapture FILE                   ends a capture
@@ -66,6 +84,14 @@ func (l *Lab) commands(ctx context.Context) map[string]func(*testscript.TestScri
 		"in":        l.programCommand(ctx, "in"),
 		"weft":      l.programCommand(ctx, "weft"),
 		"console":   l.programCommand(ctx, "console"),
+		"agentlog":  l.programCommand(ctx, "agentlog"),
+		"play":      l.playCommand(ctx),
+		"node":      plain("node hv3", l.nodeCommand),
+		"tapguest":  plain("tapguest NAME on NODE tap TAP mac MAC", l.tapguestCommand),
+		"migrate":   plain("migrate prepare GUEST to NODE tap TAP | switch GUEST [garp] | finish GUEST | abort GUEST", l.migrateCommand),
+		"agent":     plain("agent NODE start [FLAG...] | stop | kill", l.agentCommand),
+		"pinger":    plain("pinger NAME MACHINE ADDRESS every DURATION", l.pingerCommand),
+		"pingstat":  plain("pingstat NAME spare DURATION late N max-gap DURATION", l.pingstatCommand),
 		"within":    l.withinCommand(ctx),
 		"exits":     l.exitsCommand(ctx),
 		"guest":     plain("guest NAME on NODE tap TAP mac MAC", l.guestCommand),
@@ -80,7 +106,7 @@ func (l *Lab) commands(ctx context.Context) map[string]func(*testscript.TestScri
 // errUsage says that a command of a scenario was written wrongly.
 var errUsage = errors.New("wrong usage")
 
-// program runs one of the commands in, weft and console.
+// program runs one of the commands in, weft, console and agentlog.
 func (l *Lab) program(ctx context.Context, ts *testscript.TestScript, argv []string) (Output, error) {
 	if len(argv) < 3 {
 		return Output{}, fmt.Errorf("%q: needs a machine and what to do there", strings.Join(argv, " "))
@@ -92,19 +118,23 @@ func (l *Lab) program(ctx context.Context, ts *testscript.TestScript, argv []str
 		return l.inDir(ctx, argv[1], ts.MkAbs("."), argv[2:]...)
 	case "weft":
 		return l.Weft(ctx, argv[1], ts.MkAbs(argv[1]+".yaml"), argv[2:]...)
-	case "console":
+	case "console", "agentlog":
 		re, err := regexp.Compile("(?m)" + strings.Join(argv[2:], " "))
 		if err != nil {
-			return Output{}, fmt.Errorf("console: %w", err)
+			return Output{}, fmt.Errorf("%s: %w", argv[0], err)
 		}
-		text, err := l.Console(argv[1])
+		said := l.Console
+		if argv[0] == "agentlog" {
+			said = l.AgentLog
+		}
+		text, err := said(argv[1])
 		out := Output{Stdout: text}
 		if !re.MatchString(text) {
 			out.Code = 1
 		}
 		return out, err
 	}
-	return Output{}, fmt.Errorf("%q is not one of in, weft, console", argv[0])
+	return Output{}, fmt.Errorf("%q is not one of in, weft, console, agentlog", argv[0])
 }
 
 // leave hands an output to the scenario's stdout and stderr.

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 )
 
 // Addresses of the fabric that scenarios and the demo speak to.
@@ -33,6 +34,78 @@ func fabricLinks() []wire {
 	}
 }
 
+// thirdNode is the node that only those scenarios have that ask for it.
+const thirdNode = "hv3"
+
+// thirdLinks are the links of the third node.
+func thirdLinks() []wire {
+	return []wire{
+		{thirdNode, "eth0", "02:00:00:00:03:00", "sw", "h3e0", "02:00:00:00:5c:30"},
+		{thirdNode, "eth1", "02:00:00:00:03:01", "sw", "h3e1", "02:00:00:00:5c:31"},
+	}
+}
+
+// nodes lists the lab's nodes.
+func (l *Lab) nodes() []string {
+	list := []string{"hv1", "hv2"}
+	if l.has(thirdNode) {
+		list = append(list, thirdNode)
+	}
+	return list
+}
+
+func (l *Lab) isNode(name string) bool { return slices.Contains(l.nodes(), name) }
+
+// AddThirdNode adds a node like the others, with its bond of the switch.
+func (l *Lab) AddThirdNode(ctx context.Context) error {
+	if err := l.addMachine(ctx, thirdNode); err != nil {
+		return err
+	}
+	var lines []string
+	for _, w := range thirdLinks() {
+		lines = append(lines, l.linkLine(w))
+	}
+	if err := batch(ctx, l.netns(thirdNode), "ip", lines); err != nil {
+		return err
+	}
+	if err := batch(ctx, l.netns("sw"), "ip", lagLines("3")); err != nil {
+		return err
+	}
+	if err := batch(ctx, l.netns("sw"), "bridge", vlanLines("lag3")); err != nil {
+		return err
+	}
+	for _, w := range thirdLinks() {
+		if err := l.record(ctx, w); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// linkLine makes a link, at its first end.
+func (l *Lab) linkLine(w wire) string {
+	return fmt.Sprintf("link add name %s address %s type veth peer name %s address %s netns %s", w.aDev, w.aMAC, w.bDev, w.bMAC, l.netns(w.b))
+}
+
+// lagLines make the switch's LACP bond for a node.
+func lagLines(node string) []string {
+	lag := "lag" + node
+	lines := []string{"link add " + lag + " type bond mode 802.3ad lacp_rate fast miimon 100 xmit_hash_policy layer3+4"}
+	for _, port := range []string{"h" + node + "e0", "h" + node + "e1"} {
+		lines = append(lines, "link set "+port+" master "+lag, "link set "+port+" up")
+	}
+	return append(lines, "link set "+lag+" up", "link set "+lag+" master br0")
+}
+
+// vlanLines let a port of the switch carry the VLANs.
+func vlanLines(port string) []string {
+	var lines []string
+	for _, vid := range []string{"992", "993", "994"} {
+		lines = append(lines, "vlan add dev "+port+" vid "+vid)
+	}
+	return lines
+}
+
 // buildFabric makes the namespaces of fabric and nodes, the links between them, and configures all
 // but the nodes, whose interfaces stay as they are: down, and nothing else there.
 func (l *Lab) buildFabric(ctx context.Context) error {
@@ -43,8 +116,7 @@ func (l *Lab) buildFabric(ctx context.Context) error {
 	}
 	byMachine := map[string][]string{}
 	for _, w := range fabricLinks() {
-		byMachine[w.a] = append(byMachine[w.a], fmt.Sprintf("link add name %s address %s type veth peer name %s address %s netns %s",
-			w.aDev, w.aMAC, w.bDev, w.bMAC, l.netns(w.b)))
+		byMachine[w.a] = append(byMachine[w.a], l.linkLine(w))
 	}
 	for _, m := range []string{"rt", "hv1", "hv2"} {
 		if err := batch(ctx, l.netns(m), "ip", byMachine[m]); err != nil {
@@ -73,7 +145,7 @@ func (l *Lab) addMachine(ctx context.Context, name string) error {
 	case "sw":
 		values["net/ipv6/conf/all/disable_ipv6"] = "1"
 		values["net/ipv6/conf/default/disable_ipv6"] = "1"
-	case "hv1", "hv2":
+	case "hv1", "hv2", thirdNode:
 	default:
 		values["net/ipv6/conf/default/accept_dad"] = "0"
 		values["net/ipv6/conf/default/router_solicitations"] = "0"
@@ -93,18 +165,11 @@ func (l *Lab) configureSwitch(ctx context.Context) error {
 		"link set p0 up",
 	}
 	for _, node := range []string{"1", "2"} {
-		lag := "lag" + node
-		lines = append(lines, "link add "+lag+" type bond mode 802.3ad lacp_rate fast miimon 100 xmit_hash_policy layer3+4")
-		for _, port := range []string{"h" + node + "e0", "h" + node + "e1"} {
-			lines = append(lines, "link set "+port+" master "+lag, "link set "+port+" up")
-		}
-		lines = append(lines, "link set "+lag+" up", "link set "+lag+" master br0")
+		lines = append(lines, lagLines(node)...)
 	}
 	vlans := []string{}
 	for _, port := range []string{"p0", "lag1", "lag2"} {
-		for _, vid := range []string{"992", "993", "994"} {
-			vlans = append(vlans, "vlan add dev "+port+" vid "+vid)
-		}
+		vlans = append(vlans, vlanLines(port)...)
 	}
 	if err := batch(ctx, l.netns("sw"), "ip", lines); err != nil {
 		return err

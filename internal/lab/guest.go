@@ -21,7 +21,9 @@ type guest struct {
 	name, node, tap string
 	qemu            *exec.Cmd // nil for a namespace
 	exited          chan struct{}
-	console         string // file of its serial console
+	console         string   // file of its serial console
+	shuttle         *shuttle // nil but for one that can migrate
+	target          *place   // of the migration under way
 }
 
 // AddGuest makes a guest that is a namespace: its eth0, which has the MAC, is the other end of the
@@ -47,8 +49,8 @@ func (l *Lab) AddGuest(ctx context.Context, name, node, tap, mac string) error {
 }
 
 func (l *Lab) checkNewGuest(name, node string) error {
-	if node != "hv1" && node != "hv2" {
-		return fmt.Errorf("adding guest %s: %q is no node (hv1, hv2)", name, node)
+	if !l.isNode(node) {
+		return fmt.Errorf("adding guest %s: %q is no node (%s)", name, node, strings.Join(l.nodes(), ", "))
 	}
 	if l.guests[name] != nil || l.has(name) {
 		return fmt.Errorf("adding guest %s: the lab has a machine of that name", name)
@@ -68,7 +70,11 @@ func (l *Lab) RemoveGuest(ctx context.Context, name string) error {
 		<-g.exited
 		return batch(ctx, l.netns(g.node), "ip", []string{"link del " + g.tap})
 	}
-	if err := batch(ctx, l.netns(g.node), "ip", []string{"link del " + g.tap}); err != nil {
+	if g.shuttle != nil {
+		if err := g.shuttle.close(); err != nil {
+			return fmt.Errorf("removing guest %s: %w", name, err)
+		}
+	} else if err := batch(ctx, l.netns(g.node), "ip", []string{"link del " + g.tap}); err != nil {
 		return err
 	}
 	if err := endProcesses([]string{l.netns(name)}); err != nil {

@@ -46,6 +46,8 @@ type Lab struct {
 	captures map[string]*capture // by output file
 	recorded map[string]bool     // files that links are or were recorded into
 	applied  map[string]string   // node: file that it was last applied with
+	agents   map[string]*agent   // by node
+	pingers  map[string]*pinger
 }
 
 // New builds the fabric: switch, router, internet and the bare nodes. A lab of the same prefix that
@@ -81,6 +83,8 @@ func open(opt Options) (*Lab, error) {
 		captures: map[string]*capture{},
 		recorded: map[string]bool{},
 		applied:  map[string]string{},
+		agents:   map[string]*agent{},
+		pingers:  map[string]*pinger{},
 	}
 	if err := os.MkdirAll(l.dir, 0o755); err != nil {
 		return nil, fmt.Errorf("creating the lab's folder: %w", err)
@@ -129,7 +133,7 @@ func (l *Lab) build(ctx context.Context) error {
 
 // Close stops what runs in the lab, removes its namespaces and its folder, and lets go of its lock.
 func (l *Lab) Close() error {
-	err := errors.Join(l.stopCaptures(), l.remove())
+	err := errors.Join(l.stopCaptures(), l.closeShuttles(), l.remove())
 	return errors.Join(err, l.lock.Close())
 }
 
@@ -201,7 +205,7 @@ func (l *Lab) Machines() ([]string, error) {
 	for i := range names {
 		names[i] = strings.TrimPrefix(names[i], l.opt.Prefix)
 	}
-	order := []string{"inet", "rt", "sw", "hv1", "hv2"}
+	order := []string{"inet", "rt", "sw", "hv1", "hv2", thirdNode}
 	rank := func(name string) int {
 		if i := slices.Index(order, name); i >= 0 {
 			return i
@@ -260,7 +264,7 @@ func (l *Lab) File(node string) string { return filepath.Join(l.dir, node+".yaml
 // Converged fails when a node that weft was applied on has something left to change.
 func (l *Lab) Converged(ctx context.Context) error {
 	var errs []error
-	for _, node := range []string{"hv1", "hv2"} {
+	for _, node := range l.nodes() {
 		file, ok := l.applied[node]
 		if !ok {
 			continue

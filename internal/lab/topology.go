@@ -192,7 +192,7 @@ func (d *drawing) line(machine string, i ifaceInfo) string {
 
 // peer is the machine at the other end of a fabric link.
 func (d *drawing) peer(machine, dev string) string {
-	for _, w := range fabricLinks() {
+	for _, w := range append(fabricLinks(), thirdLinks()...) {
 		switch {
 		case w.a == machine && w.aDev == dev:
 			return w.b
