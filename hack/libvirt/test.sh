@@ -6,7 +6,9 @@
 #
 # Everything is in network, mount, UTS and PID namespaces of its own, the daemons' folders are tmpfs: nothing of it reaches the machine
 # that it runs on. Where the kernel has VRFs the routed network uses one, else rules. Needs root and what
-# hack/install.sh libvirt installs. Guests are emulated (no KVM).
+# hack/install.sh libvirt installs. Guests are emulated (no KVM), and in a VM of hack/vm, for its VRFs, emulated twice: a
+# guest takes minutes to boot there, and "go run ./hack/vm -exec -- sh hack/libvirt/test.sh bin/weft 10 20" is what is
+# worth the time.
 set -eu
 HERE=$(cd "$(dirname "$0")" && pwd)
 weft=${1:-$HERE/../../bin/weft}
