@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package lab is a datacenter in network namespaces: a switch with LACP and VLANs, a router with an
-// internet behind it, two nodes with two bare interfaces each, and guests behind taps. It runs
-// scenarios (txtar files) and the demo on it, or leaves it standing for a person to look around.
+// internet behind it, two nodes (or three) with two bare interfaces each, and guests behind taps. It runs
+// scenarios (txtar files) and the demo on it, or leaves it standing for a person to look around. A guest of tapguest
+// migrates: this process is its QEMU, and holds its taps.
 //
 // It owns the namespaces that carry its prefix and what runs in them, and removes both; of the
 // host's own namespace it changes nothing. It builds with the real ip, bridge, nft and tcpdump

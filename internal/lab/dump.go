@@ -26,7 +26,7 @@ run bridge fdb
 run nft list ruleset
 for b in /proc/net/bonding/*; do [ ! -e "$b" ] || run cat "$b"; done`
 
-// Dump writes the state of every machine, and what QEMU guests said on their consoles, to a file.
+// Dump writes the state of every machine, what agents logged, and what QEMU guests said on their consoles, to a file.
 func (l *Lab) Dump(ctx context.Context, file string) error {
 	machines, err := l.Machines()
 	if err != nil {
@@ -39,6 +39,11 @@ func (l *Lab) Dump(ctx context.Context, file string) error {
 		b.WriteString(out.Stdout + out.Stderr)
 		if err != nil {
 			fmt.Fprintf(&b, "%v\n", err)
+		}
+	}
+	for _, node := range l.nodes() {
+		if text, err := l.AgentLog(node); err == nil { // one that never ran has none
+			fmt.Fprintf(&b, "\n======== agents of %s\n%s\n", node, text)
 		}
 	}
 	for name, g := range l.guests {
