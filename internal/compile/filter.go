@@ -13,9 +13,13 @@ import (
 // The guards of routed networks are one ruleset that is the same for one NIC and for a thousand. What it knows of networks
 // and NICs are elements of these sets.
 const (
-	setTaps       = "taps"        // groups of taps
-	setUplinks    = "uplinks"     // groups of uplink devices
-	setMACs       = "macs"        // the MAC that a guest has
+	setTaps       = "taps"      // groups of taps
+	setUplinks    = "uplinks"   // groups of uplink devices
+	setRuleTaps   = "rule_taps" // those of networks without a VRF
+	setRuleLinks  = "rule_uplinks"
+	setMACs       = "macs"     // the MAC that a guest has
+	setSenders4   = "senders4" // the addresses that a guest has, where there is no VRF
+	setSenders6   = "senders6"
 	setARPSenders = "arp_senders" // the addresses that a guest may send ARP from
 	setARPFree    = "arp_free"    // the taps of guests with prefixes behind them: they may send ARP from any of these
 	setARPAnswers = "arp_answers" // the addresses that the node answers for on an uplink device
@@ -36,17 +40,18 @@ const (
 func (b *builder) guard(who string, n *spec.Network) {
 	tap, uplink := netstate.GroupTap+n.Number(), netstate.GroupUplink+n.Number()
 	b.put("networks", b.inetGuard())
-	for _, family := range []nft.Family{nft.Inet, nft.ARP} {
-		if family == nft.ARP && n.IPv4 == nil {
-			continue
-		}
-		b.element(who, family, setTaps, "", fmt.Sprint(tap))
-		b.element(who, family, setUplinks, "", fmt.Sprint(uplink))
+	taps, uplinks := setTaps, setUplinks
+	if n.VRFName() == "" {
+		taps, uplinks = setRuleTaps, setRuleLinks
 	}
+	b.element(who, nft.Inet, taps, "", fmt.Sprint(tap))
+	b.element(who, nft.Inet, uplinks, "", fmt.Sprint(uplink))
 	if n.IPv4 == nil {
 		return
 	}
 	b.put("networks", arpGuard())
+	b.element(who, nft.ARP, setTaps, "", fmt.Sprint(tap))
+	b.element(who, nft.ARP, setUplinks, "", fmt.Sprint(uplink))
 	// The host has no address in the network, and one of its others would be wrong to ask from.
 	if a := n.IPv4.ARPSource; a.IsValid() {
 		b.element(who, nft.ARP, arpSource, a.String(), fmt.Sprint(uplink))
@@ -60,10 +65,17 @@ func (b *builder) guard(who string, n *spec.Network) {
 func (b *builder) guardNIC(who string, n *spec.Network, nic *spec.NIC) {
 	name := nft.IfName(nic.Name)
 	b.element(who, nft.Inet, setMACs, "", name, canonicalMAC(nic.MAC))
-	if nic.Prepared || n.IPv4 == nil {
+	if nic.Prepared {
 		return
 	}
 	for _, a := range nic.Addresses {
+		if n.VRFName() == "" {
+			set := setSenders4
+			if a.Is6() {
+				set = setSenders6
+			}
+			b.element(who, nft.Inet, set, "", name, a.String())
+		}
 		if !a.Is4() {
 			continue
 		}
@@ -73,6 +85,9 @@ func (b *builder) guardNIC(who string, n *spec.Network, nic *spec.NIC) {
 		}
 	}
 	for _, p := range nic.Prefixes {
+		if n.VRFName() == "" {
+			b.errs = append(b.errs, fmt.Errorf("%s: prefix %s: network %s has no VRF, and without one the senders behind a guest cannot be told from spoofed ones", who, p, nic.Network))
+		}
 		if p.Addr().Is4() {
 			b.element(who, nft.ARP, setARPFree, "", name)
 		}
@@ -108,15 +123,31 @@ func (b *builder) inetGuard() nft.Table {
 		Family: nft.Inet, Name: nft.TableName,
 		Sets: []nft.Set{
 			{Name: setMACs, Key: []string{"ifname", "ether_addr"}},
+			{Name: setRuleTaps, Key: []string{"devgroup"}},
+			{Name: setRuleLinks, Key: []string{"devgroup"}},
+			{Name: setSenders4, Key: []string{"ifname", "ipv4_addr"}},
+			{Name: setSenders6, Key: []string{"ifname", "ipv6_addr"}},
 			{Name: setTaps, Key: []string{"devgroup"}},
 			{Name: setUplinks, Key: []string{"devgroup"}},
 		},
 		Chains: []nft.Chain{
 			verdict(dropHairpin), verdict(dropHost), verdict(dropMAC), verdict(dropProxy), verdict(dropSource),
-			fromTap(), hostFromTap(), fromUplink(), solicitations(), solicitationsOfGroups(), solicitationsPass(),
+			fromTap("from_tap", rule("fib saddr . iif oif missing", "jump "+dropSource), rule("jump host_from_tap")),
+			// A lookup for a packet that came by a certain device does not see the rules about devices.
+			fromTap("from_rule_tap", rule("iifname . ip saddr @"+setSenders4, "jump host_from_tap"),
+				rule("iifname . ip6 saddr @"+setSenders6, "jump host_from_tap"), rule("jump "+dropSource)),
+			hostFromTap(), fromUplink(), solicitations(), solicitationsOfGroups(), solicitationsPass(),
 			{
 				Name: "prerouting", Type: "filter", Hook: "prerouting", Priority: guardPriority, Policy: "accept",
-				Rules: []nft.Rule{rule("iifgroup @"+setTaps, "jump from_tap"), rule("iifgroup @"+setUplinks, "jump from_uplink")},
+				Rules: []nft.Rule{
+					rule("iifgroup @"+setTaps, "jump from_tap"),
+					rule("iifgroup @"+setRuleTaps, "jump from_rule_tap"),
+					rule("iifgroup @"+setUplinks, "jump from_uplink"),
+				},
+			},
+			{
+				Name: "forward", Type: "filter", Hook: "forward", Policy: "accept",
+				Rules: []nft.Rule{rule("iifgroup @"+setRuleLinks, "oifgroup @"+setRuleLinks, "jump "+dropHairpin)},
 			},
 		},
 	}
@@ -144,19 +175,17 @@ func (b *builder) zones() []nft.Rule {
 	return rules
 }
 
-// fromTap is what a guest may send: from its MAC and its addresses, of which the routing table is the list, and without an
-// address what takes to get one.
-func fromTap() nft.Chain {
-	return nft.Chain{Name: "from_tap", Rules: []nft.Rule{
+// fromTap is what a guest may send: from its MAC and its addresses, and without an address what it takes to get one. The
+// addresses of a network with a VRF are in its routing table, which the packets of the VRF are asked by.
+func fromTap(name string, sender ...nft.Rule) nft.Chain {
+	return nft.Chain{Name: name, Rules: append([]nft.Rule{
 		rule("iifname . ether saddr != @"+setMACs, "jump "+dropMAC),
 		rule("ip saddr 0.0.0.0", "ip daddr 255.255.255.255", "udp dport 67", "accept"),
 		rule("ip6 saddr ::", "meta l4proto != ipv6-icmp", "jump "+dropSource),
 		rule("ip6 saddr ::", "jump host_from_tap"),
 		rule("ip6 saddr fe80::/10", "ip6 daddr != fe80::/10", "ip6 daddr != ff00::/8", "jump "+dropSource),
 		rule("ip6 saddr fe80::/10", "jump host_from_tap"),
-		rule("fib saddr . iif oif missing", "jump "+dropSource),
-		rule("jump host_from_tap"),
-	}}
+	}, sender...)}
 }
 
 // hostFromTap is what a guest may tell the host itself, on the link: neighbour discovery and what else ICMPv6 has between
