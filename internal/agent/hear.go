@@ -251,6 +251,7 @@ func (l *Loop) check(ctx context.Context, tap Tap, claim Claim, other string, wa
 	if ctx.Err() != nil {
 		return
 	}
+	l.silence(tap)
 	node := l.node()
 	node.Air = nil
 	if err := node.Release(ctx, tap.ID); err != nil {
@@ -261,6 +262,28 @@ func (l *Loop) check(ctx context.Context, tap Tap, claim Claim, other string, wa
 	l.log().Info("released: announced by another node, and the guest is silent here",
 		"addr", claim.Addr, "dev", claim.Dev, "mac", other, "tap", tap.Name, "nic", tap.ID, "instance", tap.Instance)
 	signal(wake)
+}
+
+// silence ends the announcements of a guest that has moved, at once: the release may wait for the lock and for a busy
+// machine, and what is announced meanwhile would contest the address where the guest is now.
+func (l *Loop) silence(tap Tap) {
+	l.mu.Lock()
+	var gone []Claim
+	l.claims = slices.DeleteFunc(slices.Clone(l.claims), func(c Claim) bool {
+		its := slices.Contains(tap.Addresses, c.Addr)
+		if its {
+			gone = append(gone, c)
+		}
+		return its
+	})
+	if t, ok := l.taps[tap.Index]; ok && t.ID == tap.ID {
+		t.Prepared = true
+		l.taps[tap.Index] = t
+	}
+	l.mu.Unlock()
+	if l.Voice != nil {
+		l.Voice.Withdraw(gone...)
+	}
 }
 
 // knock asks a guest for its address and reports whether it was heard.
