@@ -108,6 +108,9 @@ func (l *Loop) hear(ctx context.Context, heard <-chan Heard, wake chan<- struct{
 		}
 		l.mu.Lock()
 		tap, isTap := l.taps[h.IfIndex]
+		if !isTap && h.Guest != "" {
+			l.early[h.IfIndex] = h.Guest
+		}
 		l.mu.Unlock()
 		switch {
 		case !isTap:
@@ -120,6 +123,21 @@ func (l *Loop) hear(ctx context.Context, heard <-chan Heard, wake chan<- struct{
 			}
 		}
 	}
+}
+
+// cameEarly returns the prepared NICs whose guests showed before their taps were known here: a guest may go on, and QEMU
+// say so for the last time, before the round that learns of the tap has ended.
+func (l *Loop) cameEarly() []Tap {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var came []Tap
+	for index, tap := range l.taps {
+		if tap.Prepared && l.early[index] == tap.NIC.MAC {
+			came = append(came, tap)
+		}
+		delete(l.early, index) // from now on what is heard there is acted on at once
+	}
+	return came
 }
 
 // arrive claims the addresses of a guest that showed that it runs here.

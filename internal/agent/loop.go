@@ -45,6 +45,7 @@ type Loop struct {
 
 	Stats *Stats
 
+	wake     chan<- struct{} // a round is to follow
 	checks   sync.WaitGroup
 	mu       sync.Mutex // of all below
 	claims   []Claim
@@ -52,6 +53,7 @@ type Loop struct {
 	index    map[string]int    // of each uplink device
 	macs     map[string]string // of each uplink device
 	taps     map[int]Tap       // by ifindex
+	early    map[int]string    // by ifindex of what is no known tap: the guest that was heard there last, its MAC
 	ahead    map[string][]plan.Op
 	doors    map[string][]chan struct{} // by NIC: who waits to hear its guest
 	alarms   map[Claim]time.Time        // when a contested claim was looked at
@@ -71,9 +73,11 @@ func (l *Loop) Run(ctx context.Context) error {
 		return err
 	}
 	l.doors, l.alarms, l.defended = map[string][]chan struct{}{}, map[Claim]time.Time{}, map[Claim]time.Time{}
+	l.early = map[int]string{}
 	var ears sync.WaitGroup
 	defer func() { ears.Wait(); l.checks.Wait() }()
 	wake := make(chan struct{}, 1)
+	l.wake = wake
 	if l.Ears != nil {
 		heard, err := l.Ears.Listen(ctx)
 		if err != nil {
@@ -188,6 +192,9 @@ func (l *Loop) round(ctx context.Context) error {
 	}
 	if v != nil {
 		l.learn(n.Spec, v)
+		for _, tap := range l.cameEarly() {
+			l.checks.Go(func() { l.arrive(ctx, tap, l.wake) })
+		}
 	}
 	if err != nil {
 		return err

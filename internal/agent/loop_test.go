@@ -230,6 +230,17 @@ func TestLoopClaimsForAGuestThatShows(t *testing.T) {
 	})
 }
 
+// The guest shows before the agent knows of its tap, and says nothing after that.
+func TestLoopClaimsForAGuestThatCameEarly(t *testing.T) {
+	keep(t, func(t *testing.T, k *kept) {
+		k.air.heard <- agent.Heard{IfIndex: k.host.indexOf("tap0"), Guest: guest.MAC}
+		k.rest()
+		k.plug(t, routedGuest(true))
+		k.rest()
+		k.expect(t, "announced", k.air.take(), itsClaims)
+	})
+}
+
 func TestLoopWhenSomebodyElseClaims(t *testing.T) {
 	for _, here := range []bool{true, false} {
 		keep(t, func(t *testing.T, k *kept) {
