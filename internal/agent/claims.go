@@ -72,7 +72,7 @@ func (n *Node) vacant(ctx context.Context, c spec.NIC) error {
 	for _, h := range holders {
 		who = append(who, fmt.Sprintf("%s is that of %s on %s", h.Addr, h.MAC, h.Dev))
 	}
-	return fmt.Errorf("plug in %s: address in use: %s (--force takes it all the same)", c.Name, strings.Join(who, ", "))
+	return fmt.Errorf("plug in %s: address in use: %s", c.Name, strings.Join(who, ", "))
 }
 
 // tell announces the NIC's addresses. Its guest is plugged in by then, whatever comes of it.

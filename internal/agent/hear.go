@@ -49,9 +49,10 @@ type Tap struct {
 	Network *spec.Network
 }
 
-// Patience with a guest that may have gone: how long it has to answer a knock, and how long a claim is left alone after
+// Patience with a claim that was just made, and with a guest that may have gone: how long it has to answer a knock, and how long a claim is left alone after
 // it was defended (RFC 5227 section 2.4, DEFEND_INTERVAL).
 const (
+	settleTime     = 2 * time.Second
 	knocks         = 3
 	knockWait      = 100 * time.Millisecond
 	defendInterval = 10 * time.Second
@@ -179,6 +180,7 @@ func (l *Loop) claimNow(ctx context.Context, id string) error {
 	claims := Claims(node.Spec, []spec.NIC{c})
 	l.mu.Lock()
 	l.claims = append(l.claims, claims...)
+	l.settling(claims)
 	for i, t := range l.taps {
 		if t.ID == id {
 			t.Prepared = false
@@ -238,7 +240,7 @@ func (l *Loop) contested(ctx context.Context, h Heard, wake chan<- struct{}) {
 		return
 	}
 	if last, known := l.alarms[claim]; known && time.Since(last) < knocks*knockWait {
-		return // being looked at
+		return // being looked at, or claimed just now
 	}
 	for _, tap := range l.taps {
 		if !tap.Prepared && slices.Contains(tap.Addresses, claim.Addr) {
@@ -246,6 +248,14 @@ func (l *Loop) contested(ctx context.Context, h Heard, wake chan<- struct{}) {
 			l.checks.Go(func() { l.check(ctx, tap, claim, h.MAC, wake) })
 			return
 		}
+	}
+}
+
+// settling leaves fresh claims uncontested for a moment: the node that a guest left answers for it, to whoever asks, until
+// the announcement has reached it. The caller holds mu.
+func (l *Loop) settling(claims []Claim) {
+	for _, c := range claims {
+		l.alarms[c] = time.Now().Add(settleTime)
 	}
 }
 
@@ -273,7 +283,10 @@ func (l *Loop) check(ctx context.Context, tap Tap, claim Claim, other string, wa
 	node := l.node()
 	node.Air = nil
 	if err := node.Release(ctx, tap.ID); err != nil {
-		l.log().Error("release", "tap", tap.Name, "nic", tap.ID, "err", err)
+		if _, there, _ := node.Store.Get(tap.ID); there { // else it departed in the meantime, with all that it had
+			l.log().Error("release", "tap", tap.Name, "nic", tap.ID, "err", err)
+		}
+		signal(wake)
 		return
 	}
 	l.Stats.released.Inc()
@@ -312,7 +325,7 @@ func (l *Loop) knock(ctx context.Context, tap Tap, addr netip.Addr) bool {
 	l.mu.Unlock()
 	for range knocks {
 		if err := l.Ears.Knock(ctx, tap, addr); err != nil {
-			l.log().Warn("knock", "tap", tap.Name, "err", err)
+			l.log().Debug("knock", "tap", tap.Name, "err", err) // the tap is going
 		}
 		select {
 		case <-door:

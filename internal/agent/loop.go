@@ -231,6 +231,7 @@ func (l *Loop) learn(node *spec.Node, v *View) {
 		}
 		delete(old, c)
 	}
+	l.settling(fresh)
 	for dev, way := range ways {
 		if before, known := l.ways[dev]; known && before != way {
 			l.log().Info("uplink changed", "dev", dev, "from", before, "to", way)

@@ -246,6 +246,9 @@ func TestLoopWhenSomebodyElseClaims(t *testing.T) {
 		keep(t, func(t *testing.T, k *kept) {
 			k.air.answers = here
 			k.plug(t, routedGuest(false))
+			for range 3 { // a fresh claim is left alone for a while
+				k.rest()
+			}
 			before := k.has(t)
 			k.air.take()
 			other := agent.Heard{IfIndex: k.host.indexOf("bond0.993"), MAC: "02:00:00:00:00:99", Has: netip.MustParseAddr("62.217.124.53")}
