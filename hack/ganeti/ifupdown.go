@@ -16,7 +16,7 @@ func (t *test) ifupdown(ctx context.Context) {
 	}
 	t.wait(ctx, short, "node1", "the nodes reach each other", "ping -c 1 -W 2 10.0.0.12 | tail -2 && ping -c 1 -W 2 10.0.0.1 | tail -2")
 	t.wait(ctx, short, "node1", "the cluster's address is back", "gnt-cluster activate-master-ip; ip addr show | grep 10.0.0.10")
-	t.must(ctx, "node1", "gnt-instance start", "gnt-instance start "+r.name+" "+b.name)
+	t.must(ctx, "node1", "gnt-instance start", "gnt-instance start --force-multiple "+r.name+" "+b.name)
 	t.plugged(ctx, "node1", r)
 	t.sh(ctx, "node1", "weft nic list; ip rule; ip route show table 993; bridge link; cat /etc/weft/node.yaml")
 	t.must(ctx, "node1", "the bridged instance is a port of vlan992", "weft nic list | grep "+b.mac+" && bridge link | grep tap")

@@ -80,7 +80,7 @@ func (t *test) reaches(ctx context.Context, node string, i instance) {
 func (t *test) start(ctx context.Context) {
 	r, b := routedInstance(), bridgedInstance()
 	t.must(ctx, "node1", "gnt-instance add", r.add())
-	t.must(ctx, "node1", "gnt-instance start", "gnt-instance start "+r.name+" "+b.name)
+	t.must(ctx, "node1", "gnt-instance start", "gnt-instance start --force-multiple "+r.name+" "+b.name)
 	t.plugged(ctx, "node1", r)
 	t.must(ctx, "node1", "the bridged instance is a port of vlan992", "weft nic list | grep "+b.mac+" && bridge link | grep tap")
 	for _, i := range []instance{r, b} {
@@ -173,7 +173,7 @@ func (t *test) move(ctx context.Context, i instance, to string) {
 
 // stop stops both instances.
 func (t *test) stop(ctx context.Context) {
-	t.must(ctx, "node1", "gnt-instance stop", "gnt-instance stop --timeout 1 "+routedInstance().name+" "+bridgedInstance().name)
+	t.must(ctx, "node1", "gnt-instance stop", "gnt-instance stop --force-multiple --timeout 1 "+routedInstance().name+" "+bridgedInstance().name)
 	for _, node := range nodes() {
 		t.unplugged(ctx, node, routedInstance())
 		t.unplugged(ctx, node, bridgedInstance())
@@ -184,7 +184,7 @@ func (t *test) stop(ctx context.Context) {
 
 // remove removes what the test made.
 func (t *test) remove(ctx context.Context) {
-	t.must(ctx, "node1", "gnt-instance stop", "gnt-instance stop --timeout 1 "+routedInstance().name+" "+bridgedInstance().name)
+	t.must(ctx, "node1", "gnt-instance stop", "gnt-instance stop --force-multiple --timeout 1 "+routedInstance().name+" "+bridgedInstance().name)
 	t.must(ctx, "node1", "gnt-instance remove", "for i in "+routedInstance().name+" "+bridgedInstance().name+"; do gnt-instance remove -f $i || exit; done")
 	for _, node := range nodes() {
 		t.unplugged(ctx, node, routedInstance())
