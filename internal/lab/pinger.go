@@ -73,9 +73,10 @@ func (l *Lab) Pinged(name string, spare time.Duration) (Loss, error) {
 
 // Loss is what a pinger saw.
 type Loss struct {
-	Sent, Lost int
-	Gap        time.Duration // the longest time between the sending of two pings that were answered
-	Resumes    []Resume      // one for each switch of a guest
+	Sent, Answered int
+	Lost           int           // those that later ones overtook; what is unanswered at the very end may be under way
+	Gap            time.Duration // the longest time between the sending of two pings that were answered
+	Resumes        []Resume      // one for each switch of a guest
 }
 
 // Resume is what a pinger saw after a guest went on elsewhere, until it did again or the pinger ended.
@@ -88,7 +89,7 @@ type Resume struct {
 // String lists the losses, a switch a line.
 func (r Loss) String() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%d sent, %d lost, longest gap %s\n", r.Sent, r.Lost, r.Gap.Round(time.Millisecond))
+	fmt.Fprintf(&b, "%d sent, %d answered, %d lost, longest gap %s\n", r.Sent, r.Answered, r.Lost, r.Gap.Round(time.Millisecond))
 	lost, late := 0, 0
 	for i, s := range r.Resumes {
 		fmt.Fprintf(&b, "  switch %d: first answered ping was sent %s after it, %d lost after it, %d of them late\n",
@@ -130,7 +131,7 @@ func measure(text string, marks []time.Time, end time.Time, spare time.Duration)
 	if m == nil || len(replies) < 2 {
 		return Loss{}, fmt.Errorf("fewer than two answers: %s", text)
 	}
-	r := Loss{Resumes: make([]Resume, len(marks))}
+	r := Loss{Answered: len(replies), Resumes: make([]Resume, len(marks))}
 	if r.Sent, err = strconv.Atoi(m[1]); err != nil {
 		return Loss{}, err
 	}
