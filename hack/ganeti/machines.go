@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"weft/internal/vm"
@@ -26,7 +27,7 @@ type lab struct {
 	root string
 	img  vm.Image
 	stop context.CancelFunc
-	down chan error // one per VM, when it has ended
+	runs sync.WaitGroup // one per VM that was started, until it has ended
 }
 
 // machines are the names of the VMs.
@@ -111,15 +112,13 @@ func (l *lab) boot(ctx context.Context, name string) error {
 	}
 	cfg.Stdout, cfg.Stderr = log, log
 	ended := make(chan error, 1)
-	go func() {
+	l.runs.Go(func() {
 		code, err := vm.Run(ctx, cfg)
 		if err == nil {
 			err = fmt.Errorf("its boot script ended with status %d", code)
 		}
-		err = fmt.Errorf("%s: %w", name, err)
-		ended <- err
-		l.down <- errors.Join(err, log.Close())
-	}()
+		ended <- errors.Join(fmt.Errorf("%s: %w", name, err), log.Close())
+	})
 	select {
 	case <-booted:
 	case err := <-ended:
@@ -157,7 +156,6 @@ func (l *lab) await(ctx context.Context, file, text string, ended <-chan error) 
 // up boots all VMs.
 func (l *lab) up(ctx context.Context) error {
 	ctx, l.stop = context.WithCancel(ctx)
-	l.down = make(chan error, len(machines()))
 	if err := l.boot(ctx, "net"); err != nil {
 		return err
 	}
@@ -168,10 +166,8 @@ func (l *lab) up(ctx context.Context) error {
 	return errors.Join(<-ended, <-ended)
 }
 
-// end ends the VMs.
+// end ends the VMs that were started.
 func (l *lab) end() {
 	l.stop()
-	for range machines() {
-		<-l.down
-	}
+	l.runs.Wait()
 }
