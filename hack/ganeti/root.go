@@ -88,7 +88,10 @@ func nodeRoot(ctx context.Context, say func(string)) (string, error) {
 		return "", fmt.Errorf("removing a half made root: %w", err)
 	}
 	say("installing Debian and Ganeti for the nodes into " + dir + " (a few minutes, once)")
-	out, err := exec.CommandContext(ctx, "mmdebstrap", mmdebstrapArgs(tmp)...).CombinedOutput()
+	cmd := exec.CommandContext(ctx, "mmdebstrap", mmdebstrapArgs(tmp)...)
+	// Asked to end, it unmounts what it has mounted in the folder; killed, it would not.
+	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
+	out, err := cmd.CombinedOutput()
 	if err != nil {
 		return "", fmt.Errorf("mmdebstrap: %w\n%s", err, lastLines(string(out), 20))
 	}

@@ -23,7 +23,7 @@ modprobe -a bonding 8021q vrf tun bridge
 # of a card, when it is busy. These three limits are all that is not Ganeti as Debian has it.
 sed -i 's/^RPC_CONNECT_TIMEOUT = 5$/RPC_CONNECT_TIMEOUT = 60/' /usr/share/ganeti/3.0/ganeti/_constants.py
 sed -i 's/ _SOCKET_TIMEOUT = 5$/ _SOCKET_TIMEOUT = 60/' /usr/share/ganeti/3.0/ganeti/hypervisor/hv_kvm/monitor.py
-sed -i '/def _VerifyHotplugCommand/,/raise/ s/range(5)/range(60)/' /usr/share/ganeti/3.0/ganeti/hypervisor/hv_kvm/__init__.py
+sed -i '/def _VerifyHotplugCommand/,/HasDevice/ s/range(5)/range(60)/' /usr/share/ganeti/3.0/ganeti/hypervisor/hv_kvm/__init__.py
 # Instances give way to Ganeti, which gives up on its own jobs when they do not start in time.
 cat >/usr/local/bin/kvm-nice <<'EOF'
 #!/bin/sh
