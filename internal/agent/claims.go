@@ -90,7 +90,8 @@ func (n *Node) tell(ctx context.Context, c spec.NIC) {
 	}
 }
 
-// Announce tells the VLANs once more which addresses of the NIC with this ID are here.
+// Announce tells the VLANs once more which addresses of the NIC with this ID are here. A NIC whose tap is gone is not
+// announced, whoever has forgotten to say that it went.
 func (n *Node) Announce(ctx context.Context, id string) ([]Claim, error) {
 	nics, err := n.Store.List()
 	if err != nil {
@@ -100,11 +101,14 @@ func (n *Node) Announce(ctx context.Context, id string) ([]Claim, error) {
 	if i < 0 {
 		return nil, fmt.Errorf("announce %s: no such nic", id)
 	}
-	node, err := spec.WithNICs(n.Spec, nics)
+	have, err := n.Target.Observe(ctx, nil)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("observe: %w", err)
 	}
-	claims := Claims(node, nics[i:i+1])
+	if !there(have, nics[i]) {
+		return nil, fmt.Errorf("announce %s: its tap is gone", nics[i].Name)
+	}
+	claims := Claims(n.Spec, nics[i:i+1])
 	if len(claims) == 0 {
 		return nil, fmt.Errorf("announce %s: the node answers for none of its addresses", nics[i].Name)
 	}
