@@ -5,7 +5,7 @@ export CGO_ENABLED := 0
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 KERNEL_LANE := ./internal/kernel/... ./internal/agent ./internal/announce ./internal/guest ./internal/wire ./internal/lab
 
-.PHONY: help build demo test test-libvirt unit kernel boot test-ganeti lint fuzz bench man clean
+.PHONY: help build demo test slow test-libvirt unit kernel boot test-ganeti lint fuzz bench man clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -29,6 +29,11 @@ unit: ## the tests that need neither root nor a kernel of their own, in under a 
 kernel: ## only the tests on a real kernel
 	@sh hack/install.sh test
 	go run ./hack/vm -timeout 30m -kernel "$(KERNEL_LANE)"
+
+slow: ## scenarios that count lost packets: twenty migrations; on a quiet machine
+	@sh hack/install.sh test
+	@$(MAKE) --no-print-directory build
+	@bin/weft lab run -v lab/slow
 
 test-libvirt: ## weft with a real libvirtd and QEMU, in namespaces: guests start, restart, migrate, end (root; installs what is missing)
 	@sh hack/install.sh libvirt
