@@ -20,7 +20,7 @@ cp "$work/weft" /usr/local/sbin/weft
 cp "$work/node$n.yaml" /etc/weft/node.yaml
 modprobe -a bonding 8021q vrf tun bridge
 # An emulated CPU needs more than five seconds for a TLS handshake, an emulated QEMU for an answer, and an emulated guest to let go
-# of a card, when it is busy. These three limits are all that is not Ganeti as Debian has it.
+# of a card, when it is busy. These limits, and the wrapper below, are what is not Ganeti as Debian has it.
 sed -i 's/^RPC_CONNECT_TIMEOUT = 5$/RPC_CONNECT_TIMEOUT = 60/' /usr/share/ganeti/3.0/ganeti/_constants.py
 sed -i 's/ _SOCKET_TIMEOUT = 5$/ _SOCKET_TIMEOUT = 60/' /usr/share/ganeti/3.0/ganeti/hypervisor/hv_kvm/monitor.py
 sed -i '/def _VerifyHotplugCommand/,/HasDevice/ s/range(5)/range(60)/' /usr/share/ganeti/3.0/ganeti/hypervisor/hv_kvm/__init__.py
