@@ -69,7 +69,7 @@ func TestGuestBoots(t *testing.T) {
 	formed.MTU, formed.Addrs = 1400, append(nic.Addrs[:1:1], frame.EUI64(nic.Subnet.Addr(), mac))
 	serve(t, host, formed)
 	wiretest.IP(t, vmNS, "link set eth0 up\n")
-	shows(t, vmNS, []string{"default via fe80::ce47:52ff:fe4e:4554 dev eth0 proto ra", "expires 1", "mtu 1400", "hoplimit 64"}, "ip", "-6", "route", "show", "default")
+	shows(t, vmNS, []string{"default via fe80::ce47:52ff:fe4e:4554 dev eth0 proto ra", "expires 8", "mtu 1400", "hoplimit 64"}, "ip", "-6", "route", "show", "default")
 	shows(t, vmNS, []string{"inet6 2001:db8:993:0:a800:ff:fe11:2233/64 scope global dynamic"}, "ip", "-6", "addr", "show", "dev", "eth0")
 	shows(t, vmNS, []string{"via fe80::ce47:52ff:fe4e:4554 dev eth0"}, "ip", "-6", "route", "get", "2001:db8:993::7")
 	if out, _ := wiretest.Run(t, vmNS, "ip", "-6", "route", "show", "2001:db8:993::/64"); out != "" {
