@@ -21,6 +21,9 @@ import (
 //
 // Before its addresses are claimed the VLANs are asked who has them, and told afterwards.
 func (n *Node) Plug(ctx context.Context, c spec.NIC) error {
+	if err := spec.CheckNICs(n.Spec, []spec.NIC{c}); err != nil { // what cannot be is not worth a question
+		return err
+	}
 	if err := n.vacant(ctx, c); err != nil {
 		return err
 	}

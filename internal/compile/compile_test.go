@@ -5,9 +5,11 @@ package compile
 import (
 	"encoding/json"
 	"flag"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -15,6 +17,7 @@ import (
 	"github.com/rogpeppe/go-internal/txtar"
 
 	"weft/internal/netstate"
+	"weft/internal/nft"
 	"weft/internal/spec"
 )
 
@@ -157,6 +160,9 @@ func TestWithoutNIC(t *testing.T) {
 
 // mentions reports whether the object is the tap's, or about an address of the guest's.
 func mentions(o netstate.Object, nic spec.NIC) bool {
+	if e, ok := o.(nft.Element); ok && slices.ContainsFunc(nic.Prefixes, func(p netip.Prefix) bool { return slices.Contains(e.Parts, p.String()) }) {
+		return true
+	}
 	words := strings.FieldsFunc(o.Key().ID, func(r rune) bool { return r == ' ' || r == '/' })
 	for _, w := range words {
 		if strings.Trim(w, `"`) == nic.Name {

@@ -21,8 +21,10 @@ const (
 	setSenders4   = "senders4" // the addresses that a guest has, where there is no VRF
 	setSenders6   = "senders6"
 	setARPSenders = "arp_senders" // the addresses that a guest may send ARP from
-	setARPFree    = "arp_free"    // the taps of guests with prefixes behind them: they may send ARP from any of these
 	setARPAnswers = "arp_answers" // the addresses that the node answers for on an uplink device
+	// The prefixes behind a guest: where it may send ARP from, and those of the subnet, which the node answers for.
+	setARPSenderPrefixes = "arp_sender_prefixes"
+	setARPAnswerPrefixes = "arp_answer_prefixes"
 )
 
 // arpSource is the map that says which address the node's own ARP requests come from, by the group of the device that
@@ -76,21 +78,28 @@ func (b *builder) guardNIC(who string, n *spec.Network, nic *spec.NIC) {
 			}
 			b.element(who, nft.Inet, set, "", name, a.String())
 		}
-		if !a.Is4() {
-			continue
-		}
-		b.element(who, nft.ARP, setARPSenders, "", name, a.String())
-		if dev := b.node.FamilyUplink(n, 4); dev != "" && n.IsManaged() {
-			b.element(who, nft.ARP, setARPAnswers, "", nft.IfName(dev), a.String())
+		if a.Is4() {
+			b.speaks(who, n, nic, setARPSenders, setARPAnswers, a.String())
 		}
 	}
 	for _, p := range nic.Prefixes {
 		if n.VRFName() == "" {
 			b.errs = append(b.errs, fmt.Errorf("%s: prefix %s: network %s has no VRF, and without one the senders behind a guest cannot be told from spoofed ones", who, p, nic.Network))
 		}
-		if p.Addr().Is4() {
-			b.element(who, nft.ARP, setARPFree, "", name)
+		switch {
+		case p.IsSingleIP() && p.Addr().Is4():
+			b.speaks(who, n, nic, setARPSenders, setARPAnswers, p.Addr().String())
+		case p.Addr().Is4():
+			b.speaks(who, n, nic, setARPSenderPrefixes, setARPAnswerPrefixes, p.String())
 		}
+	}
+}
+
+// speaks lets the guest send ARP from these addresses, and the node answer for them.
+func (b *builder) speaks(who string, n *spec.Network, nic *spec.NIC, senders, answers, addrs string) {
+	b.element(who, nft.ARP, senders, "", nft.IfName(nic.Name), addrs)
+	if dev := b.node.FamilyUplink(n, 4); dev != "" && n.IsManaged() {
+		b.element(who, nft.ARP, answers, "", nft.IfName(dev), addrs)
 	}
 }
 
@@ -254,7 +263,8 @@ func arpGuard() nft.Table {
 		Family: nft.ARP, Name: nft.TableName,
 		Sets: []nft.Set{
 			{Name: setARPAnswers, Key: []string{"ifname", "ipv4_addr"}},
-			{Name: setARPFree, Key: []string{"ifname"}},
+			{Name: setARPAnswerPrefixes, Key: []string{"ifname", "ipv4_addr"}, Interval: true},
+			{Name: setARPSenderPrefixes, Key: []string{"ifname", "ipv4_addr"}, Interval: true},
 			{Name: setARPSenders, Key: []string{"ifname", "ipv4_addr"}},
 			{Name: arpSource, Key: []string{"devgroup"}, Data: "ipv4_addr"},
 			{Name: setTaps, Key: []string{"devgroup"}},
@@ -264,15 +274,20 @@ func arpGuard() nft.Table {
 			verdict(dropAnswer), verdict(dropARP),
 			{Name: "from_tap", Rules: []nft.Rule{
 				rule("arp saddr ip 0.0.0.0", "accept"), // a probe (RFC 5227)
-				rule("iifname @"+setARPFree, "accept"),
-				rule("iifname . arp saddr ip != @"+setARPSenders, "jump "+dropARP),
+				rule("iifname . arp saddr ip @"+setARPSenders, "accept"),
+				rule("iifname . arp saddr ip @"+setARPSenderPrefixes, "accept"),
+				rule("jump " + dropARP),
 			}},
 			{Name: "input", Type: "filter", Hook: "input", Policy: "accept", Rules: []nft.Rule{rule("iifgroup @"+setTaps, "jump from_tap")}},
 			{Name: "output", Type: "filter", Hook: "output", Policy: "accept", Rules: []nft.Rule{
 				rule("oifgroup @"+setUplinks, "arp operation reply", "jump to_uplink"),
 				rule("arp operation request", "arp saddr ip set oifgroup map @"+arpSource),
 			}},
-			{Name: "to_uplink", Rules: []nft.Rule{rule("oifname . arp saddr ip != @"+setARPAnswers, "jump "+dropAnswer)}},
+			{Name: "to_uplink", Rules: []nft.Rule{
+				rule("oifname . arp saddr ip @"+setARPAnswers, "accept"),
+				rule("oifname . arp saddr ip @"+setARPAnswerPrefixes, "accept"),
+				rule("jump " + dropAnswer),
+			}},
 		},
 	}.Canonical()
 }

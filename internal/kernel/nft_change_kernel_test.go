@@ -5,6 +5,7 @@ package kernel
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -54,6 +55,51 @@ func guardElements() []netstate.Object {
 	two.Set, two.Parts, two.Value = "ports", []string{nft.IfName("tap0")}, "jump limited"
 	three.Set, three.Parts, three.Value = "ports", []string{nft.IfName("tap1")}, "drop"
 	return []netstate.Object{one, two, three}
+}
+
+// TestNftIntervals: prefixes as elements, listed by nft as they were meant, and found for the addresses in them.
+func TestNftIntervals(t *testing.T) {
+	s := newNftSpace(t)
+	table := nft.Table{
+		Family: nft.ARP, Name: nft.TableName,
+		Sets: []nft.Set{
+			{Name: "prefixes", Key: []string{"ifname", "ipv4_addr"}, Interval: true},
+			{Name: "six", Key: []string{"ifname", "ipv6_addr"}, Interval: true},
+		},
+		Chains: []nft.Chain{{Name: "output", Hook: "output", Rules: []nft.Rule{{Exprs: []nft.Expr{"oifname . arp saddr ip @prefixes", "drop"}}}}},
+	}.Canonical()
+	if err := table.Check(); err != nil {
+		t.Fatal(err)
+	}
+	element := func(set, dev, prefix string) nft.Element {
+		e := nft.Element{Family: nft.ARP, Table: nft.TableName, Set: set, Parts: []string{nft.IfName(dev), prefix}}
+		if err := table.CheckElement(e); err != nil {
+			t.Fatal(err)
+		}
+		return e
+	}
+	elements := []nft.Element{
+		element("prefixes", "bond0.993", "62.217.124.50/31"), element("prefixes", "bond0.993", "62.217.124.56/29"),
+		element("prefixes", "tap0", "198.51.100.0/24"), element("prefixes", "tap1", "128.0.0.0/1"), element("six", "tap0", "2001:db8:5300::/57"),
+	}
+	all := []netstate.Object{table}
+	for _, e := range elements {
+		all = append(all, e)
+	}
+	s.apply(comes(all...)...)
+	s.want(all...)
+	if diff := cmp.Diff(table.Ruleset(elements), s.list(table)); diff != "" {
+		t.Errorf("nft list (-ours +nft's):\n%s", diff)
+	}
+	s.apply(comes(all...)...) // again
+	s.want(all...)
+	s.apply(nft.Change{Old: elements[0]}, nft.Change{Old: elements[4]}, nft.Change{New: element("prefixes", "bond0.993", "62.217.124.48/30")})
+	s.want(append(slices.Clone(all[:1]), all[2], all[3], all[4], element("prefixes", "bond0.993", "62.217.124.48/30"))...)
+
+	// nft's own elements are read as ours, and a range that is no prefix as nothing of ours.
+	s.nft(`add element arp weft prefixes { "tap2" . 10.0.0.0/8 }` + "\n" + `add element arp weft prefixes { "tap3" . 10.0.0.1-10.0.0.2 }`)
+	s.want(append(slices.Clone(all[:1]), all[2], all[3], all[4], element("prefixes", "bond0.993", "62.217.124.48/30"), element("prefixes", "tap2", "10.0.0.0/8"),
+		nft.Element{Family: nft.ARP, Table: nft.TableName, Set: "prefixes", Parts: []string{`"tap3"`, "unknown(0x0a000001-0x0a000002)"}})...)
 }
 
 func TestNftElements(t *testing.T) {

@@ -3,6 +3,7 @@
 package kernel
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"slices"
@@ -31,6 +32,9 @@ const (
 
 // Attributes that golang.org/x/sys/unix does not have (nf_tables.h).
 const (
+	nftaSetDescConcat  = 2
+	nftaSetFieldLen    = 1
+	nftaSetElemKeyEnd  = 10
 	nftaSetExpr        = 17
 	nftaSetExpressions = 18
 	nftaChainFlags     = 10
@@ -88,6 +92,9 @@ func encodeNftSet(m *message, s nft.Set, id uint32) {
 	if s.Data != "" {
 		flags |= unix.NFT_SET_MAP
 	}
+	if s.Interval {
+		flags |= unix.NFT_SET_INTERVAL | nftSetConcat
+	}
 	number, size := nftKeyType(s.Key)
 	m.string(unix.NFTA_SET_NAME, s.Name)
 	m.u32BE(unix.NFTA_SET_FLAGS, flags)
@@ -111,7 +118,19 @@ func encodeNftSet(m *message, s nft.Set, id uint32) {
 		udata = binary.NativeEndian.AppendUint32(append(udata, udataDataByteOrder, 4), uint32(nftByteOrder(s.Data)))
 	}
 	m.u32BE(unix.NFTA_SET_ID, id)
+	if s.Interval {
+		m.nested(unix.NFTA_SET_DESC, func() { m.nftFields(s.Key) })
+	}
 	m.bytes(unix.NFTA_SET_USERDATA, udata)
+}
+
+// nftFields adds the lengths of the parts of a key, each of which can be an interval.
+func (m *message) nftFields(types []string) {
+	m.nested(nftaSetDescConcat, func() {
+		for _, t := range types {
+			m.nested(unix.NFTA_LIST_ELEM, func() { m.u32BE(nftaSetFieldLen, uint32(nft.Size(t))) })
+		}
+	})
 }
 
 // decodeNftSet reads a set's declaration. A set that weft could not have declared has a key of type "unknown(…)".
@@ -144,12 +163,15 @@ func decodeNftSet(body []byte) (table string, s nft.Set, anonymous bool) {
 			odd = append(odd, "expressions")
 		}
 	}
-	if extra := flags &^ (unix.NFT_SET_MAP | nftSetConcat | unix.NFT_SET_ANONYMOUS); extra != 0 {
+	if extra := flags &^ (unix.NFT_SET_MAP | unix.NFT_SET_INTERVAL | nftSetConcat | unix.NFT_SET_ANONYMOUS); extra != 0 {
 		odd = append(odd, fmt.Sprintf("flags 0x%x", extra))
 	}
 	names, ok := nftTypeNames(keyType, keyLen)
 	if s.Key = names; !ok {
 		odd = append(odd, fmt.Sprintf("type %d", keyType))
+	}
+	if s.Interval = flags&unix.NFT_SET_INTERVAL != 0; s.Interval && len(names) < 2 {
+		odd = append(odd, "interval")
 	}
 	if flags&unix.NFT_SET_MAP != 0 {
 		data, ok := nftTypeNames(dataType, dataLen)
@@ -193,18 +215,22 @@ func encodeNftElement(m *message, e nft.Element, values bool) error {
 		m.u32BE(unix.NFTA_SET_ELEM_FLAGS, nftElemCatchAll)
 		return nil
 	}
-	var key []byte
+	var key, end []byte
 	for _, part := range e.Parts {
-		b, err := nft.Encode(nft.TypeOf(part), part)
+		first, last, err := nft.Bounds(part)
 		if err != nil {
 			return err
 		}
-		key = append(key, b...)
+		key, end = append(key, first...), append(end, last...)
 		if len(e.Parts) > 1 {
-			key = append(key, make([]byte, align4(len(key))-len(key))...)
+			pad := make([]byte, align4(len(key))-len(key))
+			key, end = append(key, pad...), append(end, pad...)
 		}
 	}
 	m.nested(unix.NFTA_SET_ELEM_KEY, func() { m.bytes(unix.NFTA_DATA_VALUE, key) })
+	if !bytes.Equal(key, end) {
+		m.nested(nftaSetElemKeyEnd, func() { m.bytes(unix.NFTA_DATA_VALUE, end) })
+	}
 	if e.Value == "" || !values {
 		return nil
 	}
@@ -247,6 +273,7 @@ func decodeNftElements(body []byte, in nft.Element, set nft.Set) ([]nft.Element,
 }
 
 func decodeNftElement(e *nft.Element, b []byte, set nft.Set) error {
+	var key, end []byte
 	for typ, v := range attrs(b) {
 		switch typ {
 		case unix.NFTA_SET_ELEM_FLAGS:
@@ -254,19 +281,9 @@ func decodeNftElement(e *nft.Element, b []byte, set nft.Set) error {
 				e.Parts = []string{"*"}
 			}
 		case unix.NFTA_SET_ELEM_KEY:
-			key := nftData(v)
-			for _, typ := range set.Key {
-				size := nft.Size(typ)
-				if len(key) < size {
-					return fmt.Errorf("element of %d bytes in set %s", len(key), set.Name)
-				}
-				part, err := nft.Decode(typ, key[:size])
-				if err != nil {
-					return err
-				}
-				e.Parts = append(e.Parts, part)
-				key = key[min(align4(size), len(key)):]
-			}
+			key = nftData(v)
+		case nftaSetElemKeyEnd:
+			end = nftData(v)
 		case unix.NFTA_SET_ELEM_DATA:
 			if verdict, ok := decodeNftVerdict(v); ok {
 				op, known := nftVerdicts[verdict.Kind]
@@ -282,6 +299,30 @@ func decodeNftElement(e *nft.Element, b []byte, set nft.Set) error {
 			}
 			e.Value = value
 		}
+	}
+	if len(e.Parts) > 0 {
+		return nil // it stands for every key
+	}
+	return decodeNftKey(e, key, end, set)
+}
+
+// decodeNftKey reads an element's key, which in a set of intervals can have an end.
+func decodeNftKey(e *nft.Element, key, end []byte, set nft.Set) error {
+	if len(end) != len(key) {
+		end = key
+	}
+	for _, typ := range set.Key {
+		size := nft.Size(typ)
+		if len(key) < size {
+			return fmt.Errorf("element of %d bytes in set %s", len(key), set.Name)
+		}
+		part, err := nft.Part(typ, key[:size], end[:size])
+		if err != nil {
+			return err
+		}
+		e.Parts = append(e.Parts, part)
+		next := min(align4(size), len(key))
+		key, end = key[next:], end[next:]
 	}
 	return nil
 }

@@ -92,6 +92,9 @@ func (s Set) check(names map[string]bool) error {
 			return fmt.Errorf("unknown type %q", typ)
 		}
 	}
+	if s.Interval && (len(s.Key) != 2 || s.Key[1] != "ipv4_addr" && s.Key[1] != "ipv6_addr") {
+		return fmt.Errorf("want a key of two types, the second one of addresses, where prefixes can be elements")
+	}
 	if s.Data != "" && s.Data != "verdict" && !slices.Contains(setTypes, s.Data) {
 		return fmt.Errorf("unknown type %q", s.Data)
 	}
@@ -229,8 +232,13 @@ func (t Table) CheckElement(e Element) error {
 		return fmt.Errorf("%s: there is no set %s in table %s %s", e, e.Set, t.Family, t.Name)
 	}
 	var key []string
-	for _, part := range e.Parts {
-		key = append(key, TypeOf(part))
+	for i, part := range e.Parts {
+		typ := TypeOf(part)
+		if s.Interval && i == len(s.Key)-1 {
+			p, _ := parsePrefix(part)
+			typ = TypeOf(p.Addr().String())
+		}
+		key = append(key, typ)
 	}
 	if !slices.Equal(key, s.Key) {
 		return fmt.Errorf("%s: the key is not of type %s", e, s.types())

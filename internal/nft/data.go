@@ -95,6 +95,46 @@ func TypeOf(value string) string {
 	return typ
 }
 
+// Bounds returns the first and the last of the values that an element's part stands for, encoded: a prefix's, or twice the
+// only one's.
+func Bounds(part string) (first, last []byte, err error) {
+	p, err := parsePrefix(part)
+	if err != nil {
+		first, err = Encode(TypeOf(part), part)
+		return first, first, err
+	}
+	first, last = p.Addr().AsSlice(), p.Addr().AsSlice()
+	for bit := p.Bits(); bit < 8*len(last); bit++ {
+		last[bit/8] |= 0x80 >> (bit % 8)
+	}
+	return first, last, nil
+}
+
+// Part is the inverse of Bounds for values of this data type. What is neither one value nor a prefix is spelled
+// "unknown(…)".
+func Part(typ string, first, last []byte) (string, error) {
+	if bytes.Equal(first, last) {
+		return Decode(typ, first)
+	}
+	a, ok := netip.AddrFromSlice(first)
+	for bits := range 8 * len(first) {
+		p := netip.PrefixFrom(a, bits).String()
+		if low, high, err := Bounds(p); ok && err == nil && bytes.Equal(low, first) && bytes.Equal(high, last) {
+			return p, nil
+		}
+	}
+	return fmt.Sprintf("unknown(0x%x-0x%x)", first, last), nil
+}
+
+// parsePrefix parses a prefix as nft spells it: of at least one bit, and more than one address.
+func parsePrefix(s string) (netip.Prefix, error) {
+	p, err := netip.ParsePrefix(s)
+	if err == nil && (p.Masked().String() != s || p.Bits() == 0 || p.IsSingleIP()) {
+		err = fmt.Errorf("not a prefix as nft spells it")
+	}
+	return p, err
+}
+
 // Size returns the length of a value of this data type in bytes, 0 for an unknown type.
 func Size(typ string) int { return dataTypes[typ].size }
 
@@ -167,7 +207,7 @@ func decodeName(names map[string]byte) func([]byte) string {
 }
 
 // compare orders elements as nft lists them: by the key's bytes as one number, each part of which is in the byte order of its
-// type.
+// type. Those of an interval set it leaves as they came.
 func (s Set) compare(a, b Element) int {
 	return bytes.Compare(s.sortKey(a), s.sortKey(b))
 }
@@ -178,11 +218,11 @@ func (s Set) sortKey(e Element) []byte {
 		if i >= len(e.Parts) {
 			break
 		}
-		b, err := Encode(typ, e.Parts[i])
+		b, _, err := Bounds(e.Parts[i])
 		if err != nil {
 			b = []byte(e.Parts[i])
 		}
-		if (typ == "devgroup" || typ == "ifname") && binary.NativeEndian.Uint16([]byte{1, 0}) == 1 {
+		if !s.Interval && (typ == "devgroup" || typ == "ifname") && binary.NativeEndian.Uint16([]byte{1, 0}) == 1 {
 			slices.Reverse(b)
 		}
 		key = append(key, b...)

@@ -4,7 +4,6 @@ package nft
 
 import (
 	"fmt"
-	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -192,8 +191,8 @@ func checkValue(typ, value string) error {
 		_, err := Encode(typ, value)
 		return err
 	}
-	p, err := netip.ParsePrefix(value)
-	if err != nil || p.Masked().String() != value || p.Bits() == 0 || p.IsSingleIP() || p.Addr().Is4() != (typ == "ipv4_addr") {
+	p, err := parsePrefix(value)
+	if err != nil || p.Addr().Is4() != (typ == "ipv4_addr") {
 		return fmt.Errorf("%s: not a prefix of type %s as nft spells it", value, typ)
 	}
 	return nil

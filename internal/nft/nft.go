@@ -51,6 +51,8 @@ type Set struct {
 	Name string   `json:"name"`
 	Key  []string `json:"key"`            // nft data types, concatenated: {"ifname", "ipv4_addr"}; see Encode
 	Data string   `json:"data,omitempty"` // a map's data type: "ipv4_addr", "verdict", …
+	// Interval says that the last part of a key is a prefix, never one address ("flags interval"); only of two parts.
+	Interval bool `json:"interval,omitempty"`
 }
 
 // Chain is a base chain (Hook set) or a chain to jump to.
@@ -75,7 +77,7 @@ type Element struct {
 	Family Family   `json:"family"`
 	Table  string   `json:"table"`
 	Set    string   `json:"set"`
-	Parts  []string `json:"key"`             // one value per part of the set's key: {`"tap0"`, "62.217.124.53"}
+	Parts  []string `json:"key"`             // one value per part of the set's key: {`"tap0"`, "62.217.124.53"}; see Set.Interval
 	Value  string   `json:"value,omitempty"` // of a map
 }
 

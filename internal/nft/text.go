@@ -40,7 +40,7 @@ func (t Table) Ruleset(elements []Element) string {
 	var parts []string
 	for _, s := range t.Sets {
 		var b strings.Builder
-		fmt.Fprintf(&b, "\t%s %s {\n\t\ttype %s\n", s.word(), s.Name, s.types())
+		fmt.Fprintf(&b, "\t%s %s {\n\t\t%s\n", s.word(), s.Name, strings.Join(s.declaration(), "\n\t\t"))
 		mine := slices.DeleteFunc(slices.Clone(elements), func(e Element) bool {
 			return e.Family != t.Family || e.Table != t.Name || e.Set != s.Name
 		})
@@ -99,7 +99,16 @@ func (s Set) types() string {
 	return t
 }
 
-func (s Set) body() string { return "{ type " + s.types() + "; }" }
+// declaration spells what is between the braces, an entry per line of nft's.
+func (s Set) declaration() []string {
+	d := []string{"type " + s.types()}
+	if s.Interval {
+		d = append(d, "flags interval")
+	}
+	return d
+}
+
+func (s Set) body() string { return "{ " + strings.Join(s.declaration(), "; ") + "; }" }
 
 // base spells what makes the chain a base chain of a table of this family.
 func (c Chain) base(family Family) string {

@@ -181,9 +181,11 @@ func overlaps(nics []NIC) Errors {
 			around = around[:len(around)-1]
 		}
 		for _, o := range around {
-			if o.nic != g.nic && (!o.prefix.IsSingleIP() || !g.prefix.IsSingleIP()) { // equal addresses are found elsewhere
-				errs = append(errs, Error{Path: "nic " + o.nic.Name, Msg: fmt.Sprintf("prefix %s overlaps %s of nic %s", o.prefix, g.prefix, g.nic.Name)})
+			single := o.prefix.IsSingleIP() || g.prefix.IsSingleIP()
+			if o.nic == g.nic && (single || o.prefix == g.prefix) || o.prefix.IsSingleIP() && g.prefix.IsSingleIP() { // equal addresses are found elsewhere
+				continue
 			}
+			errs = append(errs, Error{Path: "nic " + o.nic.Name, Msg: fmt.Sprintf("prefix %s overlaps %s of nic %s", o.prefix, g.prefix, g.nic.Name)})
 		}
 		around = append(around, g)
 	}

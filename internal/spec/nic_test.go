@@ -198,7 +198,8 @@ func TestCheckNICs(t *testing.T) {
 			"nic tap0: prefix 2001:db8:993:0:1::/80 overlaps 2001:db8:993::/64 of network public; the node answers there for single addresses: list them\n" +
 				"nic tap0: prefix 2001:db8::/32 overlaps 2001:db8:993::/64 of network public; the network's other machines would be the guest's\n" +
 				"nic tap0: prefix 62.217.124.0/24 overlaps 62.217.124.48/29 of network public; the network's other machines would be the guest's\n" +
-				"nic tap0: prefix 62.217.124.48/30 has the gateway of network public in it, 62.217.124.49"},
+				"nic tap0: prefix 62.217.124.48/30 has the gateway of network public in it, 62.217.124.49\n" +
+				"nic tap0: prefix 62.217.124.0/24 overlaps 62.217.124.48/30 of nic tap0\nnic tap0: prefix 2001:db8::/32 overlaps 2001:db8:993:0:1::/80 of nic tap0"},
 		{"prefix with a foreign address", []NIC{with(good, "10.8.0.0/15")}, "nic tap0: prefix 10.8.0.0/15 has an address of the node's own in it, 10.9.0.5 on eth0"},
 		{"prefix without a way", []NIC{with(nic("u1", "tap1", "aa:00:00:00:00:02", "public", "62.217.124.51"), "2001:db8:5300::/56")}, "nic tap1: prefix 2001:db8:5300::/56: the guest has no IPv6 address to route it by"},
 		{"prefix of no family", []NIC{with(nic("u1", "tap1", "aa:00:00:00:00:02", "four", "10.9.0.9"), "2001:db8:5300::/56")}, "nic tap1: prefix 2001:db8:5300::/56: network four has no IPv6"},
@@ -207,6 +208,8 @@ func TestCheckNICs(t *testing.T) {
 			"nic tap0: prefix 198.51.100.1/24 has host bits: it is 198.51.100.0/24\nnic tap0: prefix 0.0.0.0/0 is everything\nnic tap0: prefix ff00::/8 is not one that a network can lead to a guest\nnic tap0: prefix 198.51.0.0/24 is here twice"},
 		{"prefixes overlap", []NIC{with(good, "198.51.100.0/24"), with(nic("u1", "tap1", "aa:00:00:00:00:02", "public", "62.217.124.51"), "198.51.0.0/16", "62.217.124.52/31")},
 			"nic tap1: prefix 62.217.124.52/31 overlaps 62.217.124.53/32 of nic tap0\nnic tap1: prefix 198.51.0.0/16 overlaps 198.51.100.0/24 of nic tap0"},
+		{"prefix in a prefix", []NIC{with(good, "198.51.100.0/24", "198.51.100.128/25", "198.51.100.7/32")},
+			"nic tap0: prefix 198.51.100.0/24 overlaps 198.51.100.128/25 of nic tap0"},
 		{"instance", []NIC{{ID: "u1", Name: "tap1", MAC: "aa:00:00:00:00:02", Network: "lan", Instance: "web\n1"}}, "nic tap1: instance: want one line of at most 255 bytes"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
