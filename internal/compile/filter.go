@@ -27,6 +27,15 @@ const (
 	setARPAnswerPrefixes = "arp_answer_prefixes"
 )
 
+// flood is the set of guests that have lately made the host learn neighbours; tooFast is true of those that do it too fast.
+// The table of neighbours is one for the whole host. Beyond gc_thresh2 it lets go of what is older than five seconds
+// (neigh_forced_gc), so at this rate it takes hundreds of guests to get from there to gc_thresh3, where it is full.
+const (
+	flood    = "flood"
+	tooFast  = nft.Expr("update @" + flood + " { iifname limit rate over 5/second burst 30 packets }")
+	fromLink = nft.Expr("ip6 saddr fe80::/10") // of any MAC's making, so there is no end to them
+)
+
 // arpSource is the map that says which address the node's own ARP requests come from, by the group of the device that
 // they leave by. A group that is not in it leaves the choice to the kernel.
 const arpSource = "arp_source"
@@ -120,6 +129,7 @@ const (
 	dropMAC     = "drop_mac"     // not the guest's MAC
 	dropSource  = "drop_source"  // not the guest's address, or from an uplink one of a guest here
 	dropHost    = "drop_host"    // what a guest has no business to tell the host
+	dropFlood   = "drop_flood"   // what makes the host learn neighbours, too fast
 	dropHairpin = "drop_hairpin" // from the VLAN, and bound for the VLAN: a router's stale cache
 	dropProxy   = "drop_proxy"   // a question for a neighbour that is not a guest here
 	dropARP     = "drop_arp"     // ARP of a guest from an address that is not its own
@@ -131,6 +141,7 @@ func (b *builder) inetGuard() nft.Table {
 	t := nft.Table{
 		Family: nft.Inet, Name: nft.TableName,
 		Sets: []nft.Set{
+			{Name: flood, Key: []string{"ifname"}, Dynamic: true},
 			{Name: setMACs, Key: []string{"ifname", "ether_addr"}},
 			{Name: setRuleTaps, Key: []string{"devgroup"}},
 			{Name: setRuleLinks, Key: []string{"devgroup"}},
@@ -140,7 +151,7 @@ func (b *builder) inetGuard() nft.Table {
 			{Name: setUplinks, Key: []string{"devgroup"}},
 		},
 		Chains: []nft.Chain{
-			verdict(dropHairpin), verdict(dropHost), verdict(dropMAC), verdict(dropProxy), verdict(dropSource),
+			verdict(dropFlood), verdict(dropHairpin), verdict(dropHost), verdict(dropMAC), verdict(dropProxy), verdict(dropSource),
 			fromTap("from_tap", rule("fib saddr . iif oif missing", "jump "+dropSource), rule("jump host_from_tap")),
 			// A lookup for a packet that came by a certain device does not see the rules about devices.
 			fromTap("from_rule_tap", rule("iifname . ip saddr @"+setSenders4, "jump host_from_tap"),
@@ -192,8 +203,9 @@ func fromTap(name string, sender ...nft.Rule) nft.Chain {
 		rule("ip saddr 0.0.0.0", "ip daddr 255.255.255.255", "udp dport 67", "accept"),
 		rule("ip6 saddr ::", "meta l4proto != ipv6-icmp", "jump "+dropSource),
 		rule("ip6 saddr ::", "jump host_from_tap"),
-		rule("ip6 saddr fe80::/10", "ip6 daddr != fe80::/10", "ip6 daddr != ff00::/8", "jump "+dropSource),
-		rule("ip6 saddr fe80::/10", "jump host_from_tap"),
+		rule(fromLink, "ip6 daddr != fe80::/10", "ip6 daddr != ff00::/8", "jump "+dropSource),
+		rule(fromLink, tooFast, "jump "+dropFlood),
+		rule(fromLink, "jump host_from_tap"),
 	}, sender...)}
 }
 
@@ -264,6 +276,7 @@ func arpGuard() nft.Table {
 		Sets: []nft.Set{
 			{Name: setARPAnswers, Key: []string{"ifname", "ipv4_addr"}},
 			{Name: setARPAnswerPrefixes, Key: []string{"ifname", "ipv4_addr"}, Interval: true},
+			{Name: flood, Key: []string{"ifname"}, Dynamic: true},
 			{Name: setARPSenderPrefixes, Key: []string{"ifname", "ipv4_addr"}, Interval: true},
 			{Name: setARPSenders, Key: []string{"ifname", "ipv4_addr"}},
 			{Name: arpSource, Key: []string{"devgroup"}, Data: "ipv4_addr"},
@@ -271,13 +284,14 @@ func arpGuard() nft.Table {
 			{Name: setUplinks, Key: []string{"devgroup"}},
 		},
 		Chains: []nft.Chain{
-			verdict(dropAnswer), verdict(dropARP),
+			verdict(dropAnswer), verdict(dropARP), verdict(dropFlood),
 			{Name: "from_tap", Rules: []nft.Rule{
 				rule("arp saddr ip 0.0.0.0", "accept"), // a probe (RFC 5227)
 				rule("iifname . arp saddr ip @"+setARPSenders, "accept"),
-				rule("iifname . arp saddr ip @"+setARPSenderPrefixes, "accept"),
+				rule("iifname . arp saddr ip @"+setARPSenderPrefixes, "jump from_prefix"),
 				rule("jump " + dropARP),
 			}},
+			{Name: "from_prefix", Rules: []nft.Rule{rule(tooFast, "jump "+dropFlood), rule("accept")}},
 			{Name: "input", Type: "filter", Hook: "input", Policy: "accept", Rules: []nft.Rule{rule("iifgroup @"+setTaps, "jump from_tap")}},
 			{Name: "output", Type: "filter", Hook: "output", Policy: "accept", Rules: []nft.Rule{
 				rule("oifgroup @"+setUplinks, "arp operation reply", "jump to_uplink"),

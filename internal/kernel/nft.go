@@ -105,7 +105,7 @@ func (c *nftConn) read(elements bool) (*nftObservation, error) {
 			return nil, fmt.Errorf("list table %s %s: %w", t.Family, t.Name, err)
 		}
 		for _, s := range t.Sets {
-			if !elements || slices.ContainsFunc(s.Key, func(typ string) bool { return nft.Size(typ) == 0 }) {
+			if !elements || s.Dynamic || slices.ContainsFunc(s.Key, func(typ string) bool { return nft.Size(typ) == 0 }) {
 				continue // it will be made anew
 			}
 			list, err := c.readElements(t, s)

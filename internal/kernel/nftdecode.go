@@ -181,6 +181,16 @@ func decodeNftField(field string, load expr.Any, raw []nftRaw) (nft.Term, bool) 
 		}
 		t.Not = e.Invert
 		return t, true
+	case *expr.Dynset:
+		if len(e.Exprs) != 1 {
+			return t, false
+		}
+		limit, ok := e.Exprs[0].(*expr.Limit)
+		if !ok {
+			return t, false
+		}
+		t.Op, t.Set, t.Value = "limit", e.SetName, nft.Limit(uint32(limit.Rate), limit.Burst)
+		return t, true
 	case *expr.Cmp:
 		t.Not = e.Op == expr.CmpOpNeq
 		return decodeNftValue(t, e.Data, len(e.Data)*8)
@@ -261,6 +271,8 @@ func decodeNftExpr(family nft.Family, name string, data []byte) expr.Any {
 		return decodeNftImmediate(family, data)
 	case "ct":
 		e = &expr.Ct{}
+	case "dynset":
+		e = &expr.Dynset{}
 	default:
 		return nil
 	}

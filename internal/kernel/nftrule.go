@@ -148,6 +148,14 @@ func encodeNftTerm(t nft.Term) ([]expr.Any, error) {
 			&expr.Immediate{Register: nftReg1, Data: native.AppendUint16(nil, uint16(n))},
 			&expr.Ct{Key: expr.CtKeyZONE, Register: nftReg1, SourceRegister: true},
 		}, nil
+	case "limit":
+		rate, burst, err := t.Rate()
+		if err != nil {
+			return nil, err
+		}
+		limit := &expr.Limit{Type: expr.LimitTypePkts, Rate: uint64(rate), Over: true, Unit: expr.LimitTimeSecond, Burst: burst}
+		seen := &expr.Dynset{SrcRegKey: nftReg1, SetName: t.Set, Operation: unix.NFT_DYNSET_OP_UPDATE, Exprs: []expr.Any{limit}}
+		return []expr.Any{nftLoads[t.Fields[0]], seen}, nil
 	case "rewrite":
 		write := nftPayload(expr.PayloadBaseNetworkHeader, 14, 4)
 		write.OperationType, write.DestRegister, write.SourceRegister = expr.PayloadWrite, 0, nftReg1

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -95,6 +96,9 @@ func encodeNftSet(m *message, s nft.Set, id uint32) {
 	if s.Interval {
 		flags |= unix.NFT_SET_INTERVAL | nftSetConcat
 	}
+	if s.Dynamic {
+		flags |= unix.NFT_SET_EVAL | unix.NFT_SET_TIMEOUT
+	}
 	number, size := nftKeyType(s.Key)
 	m.string(unix.NFTA_SET_NAME, s.Name)
 	m.u32BE(unix.NFTA_SET_FLAGS, flags)
@@ -121,6 +125,10 @@ func encodeNftSet(m *message, s nft.Set, id uint32) {
 	if s.Interval {
 		m.nested(unix.NFTA_SET_DESC, func() { m.nftFields(s.Key) })
 	}
+	if s.Dynamic {
+		m.bytes(unix.NFTA_SET_TIMEOUT, binary.BigEndian.AppendUint64(nil, uint64(nft.DynamicTimeout.Milliseconds())))
+		m.nested(unix.NFTA_SET_DESC, func() { m.u32BE(unix.NFTA_SET_DESC_SIZE, nft.DynamicSize) })
+	}
 	m.bytes(unix.NFTA_SET_USERDATA, udata)
 }
 
@@ -135,7 +143,8 @@ func (m *message) nftFields(types []string) {
 
 // decodeNftSet reads a set's declaration. A set that weft could not have declared has a key of type "unknown(…)".
 func decodeNftSet(body []byte) (table string, s nft.Set, anonymous bool) {
-	var flags, keyType, keyLen, dataType, dataLen uint32
+	var flags, keyType, keyLen, dataType, dataLen, most uint32
+	var timeout time.Duration
 	var odd []string
 	for typ, v := range attrs(body) {
 		switch typ {
@@ -154,14 +163,26 @@ func decodeNftSet(body []byte) (table string, s nft.Set, anonymous bool) {
 		case unix.NFTA_SET_DATA_LEN:
 			dataLen = getU32BE(v)
 		case unix.NFTA_SET_DESC:
-			for typ := range attrs(v) {
+			for typ, v := range attrs(v) {
 				if typ == unix.NFTA_SET_DESC_SIZE {
-					odd = append(odd, "size")
+					most = getU32BE(v)
 				}
+			}
+		case unix.NFTA_SET_TIMEOUT:
+			if len(v) == 8 {
+				timeout = time.Duration(binary.BigEndian.Uint64(v)) * time.Millisecond
 			}
 		case nftaSetExpr, nftaSetExpressions:
 			odd = append(odd, "expressions")
 		}
+	}
+	if s.Dynamic = flags&unix.NFT_SET_EVAL != 0; s.Dynamic {
+		if flags&unix.NFT_SET_TIMEOUT == 0 || most != nft.DynamicSize || timeout != nft.DynamicTimeout {
+			odd = append(odd, fmt.Sprintf("size %d, timeout %v", most, timeout))
+		}
+		flags &^= unix.NFT_SET_EVAL | unix.NFT_SET_TIMEOUT
+	} else if most != 0 {
+		odd = append(odd, "size")
 	}
 	if extra := flags &^ (unix.NFT_SET_MAP | unix.NFT_SET_INTERVAL | nftSetConcat | unix.NFT_SET_ANONYMOUS); extra != 0 {
 		odd = append(odd, fmt.Sprintf("flags 0x%x", extra))

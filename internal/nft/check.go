@@ -95,6 +95,9 @@ func (s Set) check(names map[string]bool) error {
 	if s.Interval && (len(s.Key) != 2 || s.Key[1] != "ipv4_addr" && s.Key[1] != "ipv6_addr") {
 		return fmt.Errorf("want a key of two types, the second one of addresses, where prefixes can be elements")
 	}
+	if s.Dynamic && (s.Interval || s.Data != "") {
+		return fmt.Errorf("a dynamic set has neither prefixes nor values")
+	}
 	if s.Data != "" && s.Data != "verdict" && !slices.Contains(setTypes, s.Data) {
 		return fmt.Errorf("unknown type %q", s.Data)
 	}
@@ -201,6 +204,11 @@ func (t Table) checkTerm(term Term) error {
 		if c.Hook != "" {
 			return fmt.Errorf("%s is a base chain", term.Chain)
 		}
+	case "limit":
+		if s := t.set(term.Set); s != nil && !s.Dynamic {
+			return fmt.Errorf("set %s is not dynamic", s.Name)
+		}
+		return t.checkLookup(term, "")
 	case "match":
 		if term.Set != "" {
 			return t.checkLookup(term, "")
@@ -230,6 +238,9 @@ func (t Table) CheckElement(e Element) error {
 	s := t.set(e.Set)
 	if e.TableKey() != t.Key() || s == nil {
 		return fmt.Errorf("%s: there is no set %s in table %s %s", e, e.Set, t.Family, t.Name)
+	}
+	if s.Dynamic {
+		return fmt.Errorf("%s: the set's elements are those that rules add", e)
 	}
 	var key []string
 	for i, part := range e.Parts {

@@ -11,13 +11,14 @@ import (
 
 // Expr is one match or statement of a rule in nft's own spelling, out of this closed list:
 //
-//	expr     = match | fib | rewrite | readdress | zone | "counter" | "accept" | "drop" | "jump" chain
+//	expr     = match | fib | rewrite | readdress | zone | limit | "counter" | "accept" | "drop" | "jump" chain
 //	match    = field [ "!=" ] ( value | "@" set )
 //	         | ( "iifname" | "oifname" ) "." field [ "!=" ] "@" set
 //	fib      = "fib" ( "saddr . iif" | "daddr . iif" | "daddr" ) "oif" ( "missing" | "exists" )
 //	rewrite  = "arp saddr ip set" ( "iifgroup" | "oifgroup" | "iifname" | "oifname" ) "map" "@" map
 //	readdress = "ip6 daddr set" ( "@th,64,128" | "ip6 daddr & ff02::1:ffff:ffff | ff02::1:ff00:0" )
 //	zone     = "ct zone set" number of 1 to 65535
+//	limit    = "update" "@" set "{" ( "iifname" | "oifname" ) "limit rate over" number "/second burst" number "packets" "}"
 //	field    = "iifgroup" | "oifgroup"                   value: the number of a device group
 //	         | "iifname" | "oifname"                     value: a name in double quotes, no pattern
 //	         | "ip saddr" | "ip daddr"                   value: an address, or a prefix of 1 to 31 bits
@@ -33,17 +34,19 @@ import (
 // The two forms of readdress make of a neighbour solicitation's destination its target, and of such an address again the
 // group that it is asked for in (solicited-node, RFC 4291 section 2.7.1).
 //
+// A limit matches the packets of an interface that come faster; what has been seen of each is kept in a dynamic set.
+//
 // There is one spelling for each, nft's; Parse refuses every other. What is observed and is not in the list is spelled
 // "unknown(…)", which Parse refuses too, so that it never equals anything of weft's.
 type Expr string
 
 // Term is an Expr taken apart.
 type Term struct {
-	Op     string   // "match", "fib", "rewrite", "readdress", "zone", "counter", "accept", "drop", "jump"
-	Fields []string // match: what is compared; rewrite: what is looked up
+	Op     string   // "match", "fib", "rewrite", "readdress", "zone", "limit", "counter", "accept", "drop", "jump"
+	Fields []string // match: what is compared; rewrite, limit: what is looked up
 	Not    bool     // match with "!="; fib: "missing"
-	Value  string   // match: what the field is compared with, unless it is a set; fib: what is looked up; readdress, zone: what is set
-	Set    string   // match: name of the set; rewrite: name of the map
+	Value  string   // match: what the field is compared with, unless it is a set; fib: what is looked up; readdress, zone: what is set; limit: "5/second burst 30"
+	Set    string   // match, limit: name of the set; rewrite: name of the map
 	Chain  string   // jump: name of the chain
 }
 
@@ -126,6 +129,9 @@ func parse(s string) (Term, error) {
 		}
 		return Term{Op: "zone", Value: strconv.FormatUint(n, 10)}, nil
 	}
+	if rest, ok := strings.CutPrefix(s, "update @"); ok {
+		return parseLimit(rest)
+	}
 	if rest, ok := strings.CutPrefix(s, "arp saddr ip set "); ok {
 		by, name, ok := strings.Cut(rest, " map @")
 		if !ok || fields[by].typ == "" || fields[by].layer != "" {
@@ -134,6 +140,36 @@ func parse(s string) (Term, error) {
 		return Term{Op: "rewrite", Fields: []string{by}, Set: name}, checkName(name)
 	}
 	return parseMatch(s)
+}
+
+func parseLimit(s string) (Term, error) {
+	name, rest, _ := strings.Cut(s, " { ")
+	by, rest, ok := strings.Cut(rest, " limit rate over ")
+	value, end := strings.CutSuffix(rest, " packets }")
+	if !ok || !end || fields[by].typ != "ifname" {
+		return Term{}, fmt.Errorf("want a set, iifname or oifname, and a rate")
+	}
+	t := Term{Op: "limit", Fields: []string{by}, Set: name, Value: value}
+	if _, _, err := t.Rate(); err != nil {
+		return Term{}, err
+	}
+	return t, checkName(name)
+}
+
+// Rate returns the packets per second that a limit lets pass, and how many at once.
+func (t Term) Rate() (perSecond, burst uint32, err error) {
+	rate, at, ok := strings.Cut(t.Value, "/second burst ")
+	n, err1 := strconv.ParseUint(rate, 10, 31)
+	m, err2 := strconv.ParseUint(at, 10, 31)
+	if !ok || err1 != nil || err2 != nil || n == 0 || m == 0 || Limit(uint32(n), uint32(m)) != t.Value {
+		return 0, 0, fmt.Errorf("want a rate such as 5/second burst 30")
+	}
+	return uint32(n), uint32(m), nil
+}
+
+// Limit spells the Value of a limit.
+func Limit(perSecond, burst uint32) string {
+	return fmt.Sprintf("%d/second burst %d", perSecond, burst)
 }
 
 func parseMatch(s string) (Term, error) {
@@ -210,6 +246,8 @@ func (t Term) Expr() Expr {
 		return Expr("fib " + t.Value + " oif exists")
 	case "readdress":
 		return Expr("ip6 daddr set " + t.Value)
+	case "limit":
+		return Expr("update @" + t.Set + " { " + t.Fields[0] + " limit rate over " + t.Value + " packets }")
 	case "zone":
 		return Expr("ct zone set " + t.Value)
 	case "rewrite":

@@ -53,6 +53,8 @@ type Set struct {
 	Data string   `json:"data,omitempty"` // a map's data type: "ipv4_addr", "verdict", …
 	// Interval says that the last part of a key is a prefix, never one address ("flags interval"); only of two parts.
 	Interval bool `json:"interval,omitempty"`
+	// Dynamic says that rules add the elements (Expr's limit), which last a minute: they are no Elements of weft's.
+	Dynamic bool `json:"dynamic,omitempty"`
 }
 
 // Chain is a base chain (Hook set) or a chain to jump to.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 )
 
 // IfName spells an interface's name as nft does, in double quotes: the form of Element.Parts and of Expr.
@@ -99,11 +100,20 @@ func (s Set) types() string {
 	return t
 }
 
+// What a dynamic set has at most, and for how long after the last packet.
+const (
+	DynamicSize    = 65535
+	DynamicTimeout = time.Minute
+)
+
 // declaration spells what is between the braces, an entry per line of nft's.
 func (s Set) declaration() []string {
 	d := []string{"type " + s.types()}
 	if s.Interval {
 		d = append(d, "flags interval")
+	}
+	if s.Dynamic {
+		d = append(d, fmt.Sprintf("size %d", DynamicSize), "flags dynamic,timeout", "timeout 1m")
 	}
 	return d
 }
