@@ -25,7 +25,7 @@ esac
 lab="$qemu busybox-static ca-certificates iproute2 iputils-arping iputils-ping kmod nftables procps tcpdump xz-utils"
 case ${1:-} in
 demo) want=$lab ;;
-test) want="$lab arptables iptables ipv6toolkit isc-dhcp-client" ;;
+test) want="$lab arptables conntrack iptables ipv6toolkit isc-dhcp-client" ;;
 lint) want="ca-certificates shellcheck" ;;
 # The daemon and its QEMU driver without libvirt-daemon-system, which would start it on this machine.
 libvirt) want="$lab libvirt-clients libvirt-daemon libvirt-daemon-driver-qemu" ;;

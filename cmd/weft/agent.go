@@ -71,6 +71,7 @@ func (o *options) keep(ctx context.Context, log *slog.Logger, metrics string) er
 	}
 	node := &agent.Node{Spec: &spec.Node{}, Store: store, Target: host, Air: air, Log: log}
 	stats := agent.NewStats()
+	stats.CountDrops(ctx, node)
 	loop := &agent.Loop{
 		Node: node, Voice: air, Ears: air, Wake: wake, Stats: stats,
 		Load:  func() (*spec.Node, []byte, error) { return o.held(store) },

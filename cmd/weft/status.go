@@ -27,6 +27,7 @@ type status struct {
 	Members   []netstate.Link `json:"members,omitempty"`
 	Networks  []networkStatus `json:"networks,omitempty"`
 	NICs      []nicState      `json:"nics,omitempty"`
+	Dropped   []agent.Drop    `json:"dropped,omitempty"`
 
 	Lacking map[string]string `json:"lacking,omitempty"` // devices that networks need and that nobody made, and the network of each
 }
@@ -58,6 +59,9 @@ Exit status: 0 converged, 1 error, 2 changes pending.`,
 		Args: cobra.NoArgs,
 		RunE: o.withView(func(c *cobra.Command, node *agent.Node, v *agent.View, _ []string) (err error) {
 			s := nodeStatus(node.Spec, v)
+			if s.Dropped, err = node.Drops(c.Context()); err != nil {
+				return err
+			}
 			if asJSON {
 				err = writeJSON(c.OutOrStdout(), s)
 			} else {
@@ -156,11 +160,25 @@ func (s status) write(w io.Writer) error {
 	if err := t.Flush(); err != nil {
 		return err
 	}
-	if len(s.NICs) == 0 {
-		return nil
+	if len(s.NICs) > 0 {
+		fmt.Fprintln(w)
+		if err := writeNICs(w, s.NICs); err != nil {
+			return err
+		}
 	}
-	fmt.Fprintln(w)
-	return writeNICs(w, s.NICs)
+	return s.writeDropped(w)
+}
+
+// writeDropped says what the guards have dropped, and why, if they have.
+func (s status) writeDropped(w io.Writer) error {
+	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
+	for i, d := range slices.DeleteFunc(slices.Clone(s.Dropped), func(d agent.Drop) bool { return d.Packets == 0 }) {
+		if i == 0 {
+			fmt.Fprintln(t, "\nDROPPED\tPACKETS\tWHY")
+		}
+		fmt.Fprintf(t, "%s\t%d\t%s\n", d.Reason, d.Packets, d.Why)
+	}
+	return t.Flush()
 }
 
 // writeMembers says of each member of an 802.3ad bond whether it carries traffic, and if not, why.

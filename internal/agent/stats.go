@@ -3,6 +3,7 @@
 package agent
 
 import (
+	"context"
 	"fmt"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -36,6 +37,28 @@ func NewStats() *Stats {
 		s.registry.MustRegister(*c.to)
 	}
 	return s
+}
+
+var dropped = prometheus.NewDesc("weft_dropped_packets_total", "Packets that the guards have dropped, by reason.", []string{"reason"}, nil)
+
+// dropCollector reads the guards' counters whenever the metrics are written.
+type dropCollector func() ([]Drop, error)
+
+func (dropCollector) Describe(ch chan<- *prometheus.Desc) { ch <- dropped }
+
+func (read dropCollector) Collect(ch chan<- prometheus.Metric) {
+	drops, err := read()
+	if err != nil {
+		ch <- prometheus.NewInvalidMetric(dropped, err)
+	}
+	for _, d := range drops {
+		ch <- prometheus.MustNewConstMetric(dropped, prometheus.CounterValue, float64(d.Packets), d.Reason)
+	}
+}
+
+// CountDrops adds what the guards of a node drop to the metrics.
+func (s *Stats) CountDrops(ctx context.Context, n *Node) {
+	s.registry.MustRegister(dropCollector(func() ([]Drop, error) { return n.Drops(ctx) }))
 }
 
 // Write writes the counters as a text file for Prometheus' node_exporter (its textfile collector).

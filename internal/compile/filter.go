@@ -126,15 +126,29 @@ func verdict(name string) nft.Chain {
 
 // The reasons for which packets are dropped.
 const (
-	dropMAC     = "drop_mac"     // not the guest's MAC
-	dropSource  = "drop_source"  // not the guest's address, or from an uplink one of a guest here
-	dropHost    = "drop_host"    // what a guest has no business to tell the host
-	dropFlood   = "drop_flood"   // what makes the host learn neighbours, too fast
-	dropHairpin = "drop_hairpin" // from the VLAN, and bound for the VLAN: a router's stale cache
-	dropProxy   = "drop_proxy"   // a question for a neighbour that is not a guest here
-	dropARP     = "drop_arp"     // ARP of a guest from an address that is not its own
-	dropAnswer  = "drop_answer"  // ARP of the node for an address that is no guest's here
+	dropAnswer  = "drop_answer"
+	dropARP     = "drop_arp"
+	dropFlood   = "drop_flood"
+	dropHairpin = "drop_hairpin"
+	dropHost    = "drop_host"
+	dropMAC     = "drop_mac"
+	dropProxy   = "drop_proxy"
+	dropSource  = "drop_source"
 )
+
+// Drops returns the reasons for which guards drop packets, in words, by the chain that counts them.
+func Drops() map[string]string {
+	return map[string]string{
+		dropAnswer:  "ARP of the node for an address that is no guest's here",
+		dropARP:     "ARP of a guest from an address that is not its own",
+		dropFlood:   "a guest had the host learn neighbours too fast",
+		dropHairpin: "from the VLAN and bound for the VLAN: a router's stale cache",
+		dropHost:    "what a guest has no business to tell the host",
+		dropMAC:     "not the guest's MAC",
+		dropProxy:   "a question for a neighbour that is not a guest here",
+		dropSource:  "not the guest's address, or from an uplink one of a guest here",
+	}
+}
 
 // inetGuard is the ruleset for IP. A packet in a VRF comes twice; its second time it comes by the VRF, whose group is neither.
 func (b *builder) inetGuard() nft.Table {
