@@ -40,6 +40,13 @@ const (
 // they leave by. A group that is not in it leaves the choice to the kernel.
 const arpSource = "arp_source"
 
+// marks is the map that has a question on an uplink looked up in the network's table, where neither a VRF nor a group of
+// weft's would lead it there: by the device's name, the mark that a rule of the table's own asks for.
+const (
+	marks  = "marks"
+	unmark = nft.Expr("meta mark set 0x00000000")
+)
+
 // The guards stand before connections are tracked (-200) and before anybody's own rules at the usual priorities.
 const (
 	guardPriority = -310
@@ -57,6 +64,10 @@ func (b *builder) guard(who string, n *spec.Network) {
 	}
 	b.element(who, nft.Inet, taps, "", fmt.Sprint(tap))
 	b.element(who, nft.Inet, uplinks, "", fmt.Sprint(uplink))
+	if dev := b.node.FamilyUplink(n, 6); dev != "" && (n.VRFName() == "" || !n.IsManaged()) {
+		b.element(who, nft.Inet, marks, fmt.Sprintf("0x%08x", uplink), nft.IfName(dev))
+		b.rule(who, netstate.Rule{Family: 6, Priority: prefIIF, FwMark: uplink, Table: n.TableNumber()})
+	}
 	if n.IPv4 == nil {
 		return
 	}
@@ -157,6 +168,7 @@ func (b *builder) inetGuard() nft.Table {
 		Sets: []nft.Set{
 			{Name: flood, Key: []string{"ifname"}, Dynamic: true},
 			{Name: setMACs, Key: []string{"ifname", "ether_addr"}},
+			{Name: marks, Key: []string{"ifname"}, Data: "mark"},
 			{Name: setRuleTaps, Key: []string{"devgroup"}},
 			{Name: setRuleLinks, Key: []string{"devgroup"}},
 			{Name: setSenders4, Key: []string{"ifname", "ipv4_addr"}},
@@ -170,13 +182,14 @@ func (b *builder) inetGuard() nft.Table {
 			// A lookup for a packet that came by a certain device does not see the rules about devices.
 			fromTap("from_rule_tap", rule("iifname . ip saddr @"+setSenders4, "jump host_from_tap"),
 				rule("iifname . ip6 saddr @"+setSenders6, "jump host_from_tap"), rule("jump "+dropSource)),
-			hostFromTap(), fromUplink(), solicitations(), solicitationsOfGroups(), solicitationsPass(),
+			hostFromTap(), fromUplink(), solicitations(), solicitationsOfGroups(), solicitationsPass(), solicitationsPassGroup(),
 			{
 				Name: "prerouting", Type: "filter", Hook: "prerouting", Priority: guardPriority, Policy: "accept",
 				Rules: []nft.Rule{
 					rule("iifgroup @"+setTaps, "jump from_tap"),
 					rule("iifgroup @"+setRuleTaps, "jump from_rule_tap"),
 					rule("iifgroup @"+setUplinks, "jump from_uplink"),
+					rule("icmpv6 type nd-neighbor-solicit", "meta mark set iifname map @"+marks, "jump solicitations"),
 				},
 			},
 			{
@@ -254,32 +267,37 @@ func fromUplink() nft.Chain {
 }
 
 // solicitations is the gate that makes the kernel's neighbour proxy look at the routes, as its ARP proxy does by itself: a
-// question passes only if its target is routed to another port, that is to a guest which is here. Without it an entry for a
-// guest that is gone answers until somebody removes it, also while no agent does.
+// question passes only if its target is routed to another port, that is to a guest which is here, or is the host itself.
+// Without it an entry for a guest that is gone answers until somebody removes it, also while no agent does.
 //
-// Routes are looked up for the packet's destination, so that becomes the target for the time of the lookup.
+// Routes are looked up for the packet's destination, so that becomes the target for the time of the lookup, and where it
+// takes a mark to look in the network's table, the packet has it for as long.
 func solicitations() nft.Chain {
-	return nft.Chain{Name: "solicitations", Rules: []nft.Rule{
+	return nft.Chain{Name: "solicitations", Rules: append([]nft.Rule{
 		rule("ip6 daddr ff02::1:ff00:0/104", "jump solicitations_of_groups"),
-		rule("ip6 daddr fe80::/10", "accept"), // of the node itself
-		rule("fib daddr . iif oif exists", "jump "+dropProxy),
-		rule("fib daddr oif missing", "jump "+dropProxy),
-		rule("accept"),
-	}}
+	}, gate("solicitations_pass")...)}
 }
 
 func solicitationsOfGroups() nft.Chain {
-	return nft.Chain{Name: "solicitations_of_groups", Rules: []nft.Rule{
-		rule("ip6 daddr set " + nft.ToTarget),
-		rule("ip6 daddr fe80::/10", "jump solicitations_pass"),
-		rule("fib daddr . iif oif exists", "jump "+dropProxy),
-		rule("fib daddr oif missing", "jump "+dropProxy),
-		rule("jump solicitations_pass"),
-	}}
+	return nft.Chain{Name: "solicitations_of_groups", Rules: append([]nft.Rule{rule("ip6 daddr set " + nft.ToTarget)}, gate("solicitations_pass_group")...)}
+}
+
+func gate(pass string) []nft.Rule {
+	return []nft.Rule{
+		rule("ip6 daddr fe80::/10", nft.Expr("jump "+pass)), // of the node itself
+		rule("fib "+nft.ToSelf, nft.Expr("jump "+pass)),
+		rule("fib daddr . mark . iif oif exists", "jump "+dropProxy),
+		rule("fib daddr . mark oif missing", "jump "+dropProxy),
+		rule(nft.Expr("jump " + pass)),
+	}
 }
 
 func solicitationsPass() nft.Chain {
-	return nft.Chain{Name: "solicitations_pass", Rules: []nft.Rule{rule("ip6 daddr set " + nft.ToGroup), rule("accept")}}
+	return nft.Chain{Name: "solicitations_pass", Rules: []nft.Rule{rule(unmark), rule("accept")}}
+}
+
+func solicitationsPassGroup() nft.Chain {
+	return nft.Chain{Name: "solicitations_pass_group", Rules: []nft.Rule{rule("ip6 daddr set " + nft.ToGroup), rule("jump solicitations_pass")}}
 }
 
 // arpGuard is the ruleset for ARP: who the node asks as, for whom it answers, and which guests may speak as whom. A guest

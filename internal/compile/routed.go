@@ -72,6 +72,7 @@ func (b *builder) routed(name string, n *spec.Network) {
 	b.forwarding(who, n)
 	b.guard(who, n)
 	b.closed(who, n)
+	b.onLink(n)
 	if !n.IsManaged() {
 		b.foreign(who, n)
 		return
@@ -99,11 +100,14 @@ func (b *builder) rulesFor(who string, n *spec.Network, dev string) {
 		}
 		b.rule(who, netstate.Rule{Family: family, Priority: prefIIF, IIF: dev, Table: n.TableNumber()})
 	}
+}
+
+// onLink keeps what is sent on the link to the node itself, neighbour solicitations above all, from matching the network's
+// default route, for which a rule stands before that of the host's own addresses. A VRF has these in its own table.
+func (b *builder) onLink(n *spec.Network) {
 	if n.VRFName() != "" || n.IPv6 == nil {
 		return
 	}
-	// What is sent on the link to the node itself, neighbour solicitations above all, would match the network's
-	// default route. A VRF has these in its own table.
 	for _, to := range []string{"ff00::/8", "fe80::/10"} {
 		b.rule("networks", netstate.Rule{Family: 6, Priority: prefLinkLocal, To: netip.MustParsePrefix(to), Table: netstate.TableLocal})
 	}

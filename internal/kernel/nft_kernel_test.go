@@ -187,6 +187,7 @@ var nftSets = []nft.Set{
 	{Name: "by_v6", Key: []string{"ipv6_addr"}},
 	{Name: "flood", Key: []string{"ifname"}, Dynamic: true},
 	{Name: "group_v4", Key: []string{"devgroup"}, Data: "ipv4_addr"},
+	{Name: "marks", Key: []string{"ifname"}, Data: "mark"},
 	{Name: "name_mac", Key: []string{"ifname", "ether_addr"}},
 	{Name: "name_v4", Key: []string{"ifname", "ipv4_addr"}},
 	{Name: "name_v4_map", Key: []string{"ifname"}, Data: "ipv4_addr"},
@@ -209,6 +210,12 @@ fib daddr oif exists
 ip6 daddr set @th,64,128
 ip6 daddr set ip6 daddr & ff02::1:ffff:ffff | ff02::1:ff00:0
 ct zone set 993
+fib daddr . mark . iif oif exists
+fib daddr . mark oif missing
+fib daddr type local
+meta mark set 0x00000000
+meta mark set 0x00865131
+meta mark set iifname map @marks
 update @flood { iifname limit rate over 5/second burst 30 packets }
 update @flood { oifname limit rate over 2000/second burst 1 packets }
 meta l4proto udp

@@ -4,6 +4,7 @@ package kernel
 
 import (
 	"bytes"
+	"fmt"
 	"net/netip"
 	"reflect"
 	"slices"
@@ -98,6 +99,12 @@ func (d *nftDecoder) dependencies() []nftDependency {
 	}
 }
 
+// nftStartsAs reports whether the expressions start with those of the term.
+func nftStartsAs(raw []nftRaw, t nft.Term) bool {
+	exprs, err := encodeNftTerm(t)
+	return err == nil && nftStartsWith(raw, exprs)
+}
+
 func nftStartsWith(raw []nftRaw, exprs []expr.Any) bool {
 	if len(raw) < len(exprs) {
 		return false
@@ -123,7 +130,10 @@ func decodeNftTerm(raw []nftRaw) (nft.Term, int) {
 			return nft.Term{Op: op, Chain: e.Chain}, 1
 		}
 	case *expr.Fib:
-		for _, what := range []string{"saddr . iif", "daddr . iif", "daddr"} {
+		if t := (nft.Term{Op: "fib", Value: nft.ToSelf}); nftStartsAs(raw, t) {
+			return t, 2
+		}
+		for _, what := range []string{"saddr . iif", "daddr . iif", "daddr", "daddr . mark . iif", "daddr . mark"} {
 			for _, not := range []bool{true, false} {
 				t := nft.Term{Op: "fib", Value: what, Not: not}
 				if exprs, err := encodeNftTerm(t); err == nil && nftStartsWith(raw, exprs) {
@@ -132,6 +142,12 @@ func decodeNftTerm(raw []nftRaw) (nft.Term, int) {
 			}
 		}
 	case *expr.Immediate:
+		if len(e.Data) == 4 {
+			t := nft.Term{Op: "mark", Value: fmt.Sprintf("0x%08x", native.Uint32(e.Data))}
+			if nftStartsAs(raw, t) {
+				return t, 2
+			}
+		}
 		if len(e.Data) == 2 {
 			t := nft.Term{Op: "zone", Value: strconv.Itoa(int(native.Uint16(e.Data)))}
 			if exprs, err := encodeNftTerm(t); err == nil && nftStartsWith(raw, exprs) {
@@ -178,6 +194,9 @@ func decodeNftField(field string, load expr.Any, raw []nftRaw) (nft.Term, bool) 
 	case *expr.Lookup:
 		if t.Set = e.SetName; e.IsDestRegSet {
 			t.Op = "rewrite"
+			if mark := (nft.Term{Op: "mark", Fields: t.Fields, Set: t.Set}); nftStartsAs(raw, mark) {
+				return mark, true
+			}
 		}
 		t.Not = e.Invert
 		return t, true

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/google/nftables/expr"
 	"golang.org/x/sys/unix"
@@ -134,7 +135,15 @@ func encodeNftTerm(t nft.Term) ([]expr.Any, error) {
 		return []expr.Any{&expr.Counter{}}, nil
 	case "accept", "drop", "jump":
 		return []expr.Any{encodeNftVerdict(t)}, nil
+	case "mark":
+		return encodeNftMark(t)
 	case "fib":
+		if t.Value == nft.ToSelf {
+			return []expr.Any{
+				&expr.Fib{Register: nftReg1, FlagDADDR: true, ResultADDRTYPE: true},
+				&expr.Cmp{Op: expr.CmpOpEq, Register: nftReg1, Data: native.AppendUint32(nil, unix.RTN_LOCAL)},
+			}, nil
+		}
 		found := native.AppendUint32(nil, uint32(bit(!t.Not)))
 		return []expr.Any{nftFib(t.Value), &expr.Cmp{Op: expr.CmpOpEq, Register: nftReg1, Data: found}}, nil
 	case "readdress":
@@ -170,9 +179,20 @@ func encodeNftTerm(t nft.Term) ([]expr.Any, error) {
 
 func nftFib(what string) *expr.Fib {
 	return &expr.Fib{
-		Register: nftReg1, FlagSADDR: what == "saddr . iif", FlagDADDR: what != "saddr . iif", FlagIIF: what != "daddr",
+		Register: nftReg1, FlagSADDR: what == "saddr . iif", FlagDADDR: what != "saddr . iif",
+		FlagMARK: strings.Contains(what, "mark"), FlagIIF: strings.HasSuffix(what, "iif"),
 		FlagPRESENT: true, ResultOIF: true,
 	}
+}
+
+// encodeNftMark sets the packet's mark, to a number or to what a map says.
+func encodeNftMark(t nft.Term) ([]expr.Any, error) {
+	set := &expr.Meta{Key: expr.MetaKeyMARK, Register: nftReg1, SourceRegister: true}
+	if t.Set != "" {
+		return []expr.Any{nftLoads[t.Fields[0]], &expr.Lookup{SourceRegister: nftReg1, DestRegister: nftReg1, IsDestRegSet: true, SetName: t.Set}, set}, nil
+	}
+	b, err := nft.Encode("mark", t.Value)
+	return []expr.Any{&expr.Immediate{Register: nftReg1, Data: b}, set}, err
 }
 
 // encodeNftReaddress writes the destination of a neighbour solicitation anew. The flag lets the kernel mend the checksum of

@@ -16,7 +16,7 @@ import (
 )
 
 // nftTypeNumbers are the numbers by which nft knows its data types; the kernel only keeps them (nftables' datatype.h).
-var nftTypeNumbers = map[string]uint32{"ipv4_addr": 7, "ipv6_addr": 8, "ether_addr": 9, "devgroup": 35, "ifname": 41}
+var nftTypeNumbers = map[string]uint32{"ipv4_addr": 7, "ipv6_addr": 8, "ether_addr": 9, "mark": 19, "devgroup": 35, "ifname": 41}
 
 const nftTypeBits = 6 // per part of a concatenation
 
@@ -79,7 +79,7 @@ func nftTypeNames(number, size uint32) ([]string, bool) {
 
 func nftByteOrder(typ string) byte {
 	switch typ {
-	case "devgroup", "ifname":
+	case "devgroup", "ifname", "mark":
 		return byteOrderHost
 	case "verdict":
 		return 0

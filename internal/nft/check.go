@@ -98,7 +98,7 @@ func (s Set) check(names map[string]bool) error {
 	if s.Dynamic && (s.Interval || s.Data != "") {
 		return fmt.Errorf("a dynamic set has neither prefixes nor values")
 	}
-	if s.Data != "" && s.Data != "verdict" && !slices.Contains(setTypes, s.Data) {
+	if s.Data != "" && s.Data != "verdict" && s.Data != "mark" && !slices.Contains(setTypes, s.Data) {
 		return fmt.Errorf("unknown type %q", s.Data)
 	}
 	return nil
@@ -203,6 +203,10 @@ func (t Table) checkTerm(term Term) error {
 		}
 		if c.Hook != "" {
 			return fmt.Errorf("%s is a base chain", term.Chain)
+		}
+	case "mark":
+		if term.Set != "" {
+			return t.checkLookup(term, "mark")
 		}
 	case "limit":
 		if s := t.set(term.Set); s != nil && !s.Dynamic {

@@ -23,6 +23,7 @@ type dataType struct {
 // dataTypes are the types that weft's sets, maps and matches use.
 var dataTypes = map[string]dataType{
 	"devgroup":     {4, encodeGroup, func(b []byte) string { return strconv.FormatUint(uint64(binary.NativeEndian.Uint32(b)), 10) }},
+	"mark":         {4, encodeMark, func(b []byte) string { return fmt.Sprintf("0x%08x", binary.NativeEndian.Uint32(b)) }},
 	"ifname":       {16, encodeIfName, func(b []byte) string { return IfName(string(bytes.TrimRight(b, "\x00"))) }},
 	"ipv4_addr":    {4, encodeIP, decodeIP},
 	"ipv6_addr":    {16, encodeIP, decodeIP},
@@ -33,7 +34,7 @@ var dataTypes = map[string]dataType{
 	"inet_service": {2, encodePort, func(b []byte) string { return strconv.Itoa(int(binary.BigEndian.Uint16(b))) }},
 }
 
-// setTypes are the types that a set's key can have; a map's data can also be a verdict.
+// setTypes are the types that a set's key can have; a map's data can also be a verdict or a mark.
 var setTypes = []string{"devgroup", "ifname", "ipv4_addr", "ipv6_addr", "ether_addr"}
 
 // arpOps are the ARP operations (RFC 826).
@@ -46,7 +47,7 @@ var icmpv6Types = map[string]byte{"nd-router-solicit": 133, "nd-router-advert": 
 var protocols = map[string]byte{"tcp": 6, "udp": 17, "ipv6-icmp": 58}
 
 // Encode returns the bytes that stand for a value of this nft data type in a register: in network order, except for
-// device groups, which are in the host's. The types: devgroup, ifname, ipv4_addr, ipv6_addr, ether_addr, arp_op,
+// device groups and marks, which are in the host's. The types: devgroup, mark, ifname, ipv4_addr, ipv6_addr, ether_addr, arp_op,
 // icmpv6_type, inet_proto, inet_service. A value that is not in nft's own spelling is an error.
 func Encode(typ, value string) ([]byte, error) {
 	t, ok := dataTypes[typ]
@@ -82,6 +83,8 @@ func TypeOf(value string) string {
 	switch {
 	case strings.HasPrefix(value, `"`):
 		typ = "ifname"
+	case strings.HasPrefix(value, "0x"):
+		typ = "mark"
 	case len(value) == 17 && strings.Count(value, ":") == 5 && !strings.Contains(value, "::"):
 		typ = "ether_addr"
 	case strings.Contains(value, ":"):
@@ -142,6 +145,14 @@ func encodeGroup(s string) ([]byte, error) {
 	n, err := strconv.ParseUint(s, 10, 32)
 	if err != nil {
 		return nil, fmt.Errorf("not a group number")
+	}
+	return binary.NativeEndian.AppendUint32(nil, uint32(n)), nil
+}
+
+func encodeMark(s string) ([]byte, error) {
+	n, err := strconv.ParseUint(s, 0, 32)
+	if err != nil {
+		return nil, fmt.Errorf("not a mark")
 	}
 	return binary.NativeEndian.AppendUint32(nil, uint32(n)), nil
 }

@@ -11,13 +11,15 @@ import (
 
 // Expr is one match or statement of a rule in nft's own spelling, out of this closed list:
 //
-//	expr     = match | fib | rewrite | readdress | zone | limit | "counter" | "accept" | "drop" | "jump" chain
+//	expr     = match | fib | rewrite | readdress | zone | mark | limit | "counter" | "accept" | "drop" | "jump" chain
 //	match    = field [ "!=" ] ( value | "@" set )
 //	         | ( "iifname" | "oifname" ) "." field [ "!=" ] "@" set
-//	fib      = "fib" ( "saddr . iif" | "daddr . iif" | "daddr" ) "oif" ( "missing" | "exists" )
+//	fib      = "fib" ( "saddr . iif" | "daddr . iif" | "daddr" | "daddr . mark . iif" | "daddr . mark" ) "oif" ( "missing" | "exists" )
+//	         | "fib daddr type local"
 //	rewrite  = "arp saddr ip set" ( "iifgroup" | "oifgroup" | "iifname" | "oifname" ) "map" "@" map
 //	readdress = "ip6 daddr set" ( "@th,64,128" | "ip6 daddr & ff02::1:ffff:ffff | ff02::1:ff00:0" )
 //	zone     = "ct zone set" number of 1 to 65535
+//	mark     = "meta mark set" ( a number as 0x and eight digits | ( "iifname" | "oifname" ) "map" "@" map )
 //	limit    = "update" "@" set "{" ( "iifname" | "oifname" ) "limit rate over" number "/second burst" number "packets" "}"
 //	field    = "iifgroup" | "oifgroup"                   value: the number of a device group
 //	         | "iifname" | "oifname"                     value: a name in double quotes, no pattern
@@ -42,11 +44,11 @@ type Expr string
 
 // Term is an Expr taken apart.
 type Term struct {
-	Op     string   // "match", "fib", "rewrite", "readdress", "zone", "limit", "counter", "accept", "drop", "jump"
-	Fields []string // match: what is compared; rewrite, limit: what is looked up
+	Op     string   // "match", "fib", "rewrite", "readdress", "zone", "mark", "limit", "counter", "accept", "drop", "jump"
+	Fields []string // match: what is compared; rewrite, mark, limit: what is looked up
 	Not    bool     // match with "!="; fib: "missing"
-	Value  string   // match: what the field is compared with, unless it is a set; fib: what is looked up; readdress, zone: what is set; limit: "5/second burst 30"
-	Set    string   // match, limit: name of the set; rewrite: name of the map
+	Value  string   // match: what the field is compared with, unless it is a set; fib: what is looked up; readdress, zone, mark: what is set; limit: "5/second burst 30"
+	Set    string   // match, limit: name of the set; mark, rewrite: name of the map
 	Chain  string   // jump: name of the chain
 }
 
@@ -74,7 +76,10 @@ var fields = map[string]field{
 }
 
 // Lookups are what "fib" looks up.
-var lookups = []string{"saddr . iif", "daddr . iif", "daddr"}
+var lookups = []string{"saddr . iif", "daddr . iif", "daddr", "daddr . mark . iif", "daddr . mark"}
+
+// ToSelf is the fib Value for what is the host's own.
+const ToSelf = "daddr type local"
 
 // What the destination of a neighbour solicitation is set to.
 const (
@@ -109,7 +114,13 @@ func parse(s string) (Term, error) {
 	if name, ok := strings.CutPrefix(s, "jump "); ok {
 		return Term{Op: "jump", Chain: name}, checkName(name)
 	}
+	if rest, ok := strings.CutPrefix(s, "meta mark set "); ok {
+		return parseMark(rest)
+	}
 	if rest, ok := strings.CutPrefix(s, "fib "); ok {
+		if rest == ToSelf {
+			return Term{Op: "fib", Value: ToSelf}, nil
+		}
 		what, found, _ := strings.Cut(rest, " oif ")
 		if !slices.Contains(lookups, what) || found != "missing" && found != "exists" {
 			return Term{}, fmt.Errorf("want a source or destination, and missing or exists")
@@ -140,6 +151,18 @@ func parse(s string) (Term, error) {
 		return Term{Op: "rewrite", Fields: []string{by}, Set: name}, checkName(name)
 	}
 	return parseMatch(s)
+}
+
+func parseMark(s string) (Term, error) {
+	by, name, ok := strings.Cut(s, " map @")
+	if !ok {
+		_, err := Encode("mark", s)
+		return Term{Op: "mark", Value: s}, err
+	}
+	if fields[by].typ != "ifname" {
+		return Term{}, fmt.Errorf("want iifname or oifname and a map")
+	}
+	return Term{Op: "mark", Fields: []string{by}, Set: name}, checkName(name)
 }
 
 func parseLimit(s string) (Term, error) {
@@ -239,7 +262,15 @@ func (t Term) Expr() Expr {
 	switch t.Op {
 	case "jump":
 		return Expr("jump " + t.Chain)
+	case "mark":
+		if t.Set != "" {
+			return Expr("meta mark set " + strings.Join(t.Fields, " . ") + " map @" + t.Set)
+		}
+		return Expr("meta mark set " + t.Value)
 	case "fib":
+		if t.Value == ToSelf {
+			return Expr("fib " + ToSelf)
+		}
 		if t.Not {
 			return Expr("fib " + t.Value + " oif missing")
 		}

@@ -64,6 +64,11 @@ update @flood { iifname limit rate over 0/second burst 30 packets }
 update @flood { iifname limit rate over 05/second burst 30 packets }
 update @flood { ip saddr limit rate over 5/second burst 30 packets }
 update @flood { iifname limit rate over 5/second }
+meta mark set 0
+meta mark set 0x865131
+meta mark set iifgroup map @marks
+fib saddr type local
+fib daddr type unicast
 udp dport 65536
 udp dport http
 meta l4proto 17
