@@ -29,6 +29,7 @@ type status struct {
 	NICs      []nicState      `json:"nics,omitempty"`
 	Dropped   []agent.Drop    `json:"dropped,omitempty"`
 
+	Early   []netstate.Rule   `json:"early,omitempty"`   // rules of others that stand before that of the host's own addresses
 	Lacking map[string]string `json:"lacking,omitempty"` // devices that networks need and that nobody made, and the network of each
 }
 
@@ -81,7 +82,7 @@ Exit status: 0 converged, 1 error, 2 changes pending.`,
 }
 
 func nodeStatus(node *spec.Node, v *agent.View) status {
-	s := status{Node: node.Node, Converged: v.Plan.Empty() && v.Conflict == nil, NICs: nicStates(v), Lacking: v.Lacking}
+	s := status{Node: node.Node, Converged: v.Plan.Empty() && v.Conflict == nil, NICs: nicStates(v), Early: v.Early(), Lacking: v.Lacking}
 	switch {
 	case v.Conflict != nil:
 		s.Conflict = v.Conflict.Error()
@@ -142,6 +143,9 @@ func (s status) write(w io.Writer) error {
 	}
 	for _, dev := range slices.Sorted(maps.Keys(s.Lacking)) {
 		fmt.Fprintf(w, "waiting for %s: network %s needs it, and it is not weft's to make (managed: false)\n", dev, s.Lacking[dev])
+	}
+	for _, r := range s.Early {
+		fmt.Fprintf(w, "IPv%d rule %s: stands before the host's own addresses; give it a preference (pref 1000)\n", r.Family, r)
 	}
 	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
 	if len(s.Bonds) > 0 {

@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"weft/internal/netstate"
 	"weft/internal/plan"
 	"weft/internal/spec"
 )
@@ -55,6 +56,7 @@ type Loop struct {
 	taps     map[int]Tap       // by ifindex
 	early    map[int]string    // by ifindex of what is no known tap: the guest that was heard there last, its MAC
 	ahead    map[string][]plan.Op
+	warned   map[netstate.Key]bool      // of the rules that stand too early
 	doors    map[string][]chan struct{} // by NIC: who waits to hear its guest
 	alarms   map[Claim]time.Time        // when a contested claim was looked at
 	defended map[Claim]time.Time
@@ -192,6 +194,7 @@ func (l *Loop) round(ctx context.Context) error {
 	}
 	if v != nil {
 		l.learn(n.Spec, v)
+		l.warn(v.Early())
 		for _, tap := range l.cameEarly() {
 			l.checks.Go(func() { l.arrive(ctx, tap, l.wake) })
 		}
@@ -207,6 +210,17 @@ func (l *Loop) round(ctx context.Context) error {
 	l.Stats.rounds.Inc()
 	l.log().Debug("round", "took", time.Since(begin), "nics", len(v.NICs))
 	return nil
+}
+
+// warn reports rules that stand too early, each once for as long as it is there.
+func (l *Loop) warn(early []netstate.Rule) {
+	now := map[netstate.Key]bool{}
+	for _, r := range early {
+		if now[r.Key()] = true; !l.warned[r.Key()] {
+			l.log().Warn("a rule stands before that of the host's own addresses: give it a preference", "family", r.Family, "rule", r.String())
+		}
+	}
+	l.warned = now
 }
 
 // learn takes over what the node answers for now, and announces what is new or goes another way.
