@@ -120,7 +120,8 @@ func with(t *testing.T, set string) Environment {
 	return e
 }
 
-// TestPlanContexts: who may have the address already, and who must not answer yet.
+// TestPlanContexts: who may have the address already, and who must not answer yet. A soft reboot asks as well: an instance that
+// crashed and is started again looks like one, and may have been started elsewhere meanwhile.
 func TestPlanContexts(t *testing.T) {
 	for c, want := range map[Context]string{
 		ColdStart: "probe", SoftReboot: "probe", Hotplug: "probe", MigrationBefore: "prepared", MigrationAfter: "", Running: "",

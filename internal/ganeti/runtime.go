@@ -28,7 +28,7 @@ type Context string
 // The contexts. Failover is a cold start.
 const (
 	ColdStart       Context = "cold start"       // also a hard reboot and the start after a failover: there is no guest yet
-	SoftReboot      Context = "soft reboot"      // the same, and the files of the time before are still there
+	SoftReboot      Context = "soft reboot"      // the same, and the files of the time before are still there: also a start after QEMU crashed
 	Hotplug         Context = "hotplug"          // the guest runs here and gets a NIC, or a NIC with other settings
 	MigrationBefore Context = "before migration" // the guest still runs on another node
 	MigrationAfter  Context = "after migration"  // the guest runs here, and its old node has given it up

@@ -47,6 +47,8 @@ func TestContext(t *testing.T) {
 		{"cold start, pid file is none", map[string]string{conf: "[]", pid: "-1\n"}, "", ColdStart},
 		{"soft reboot", map[string]string{conf: "[]", note: "tap7"}, "", SoftReboot},
 		{"soft reboot, same name", map[string]string{conf: "[]", note: "tap0"}, "", SoftReboot},
+		{"start after QEMU crashed", map[string]string{conf: "[]", note: "tap7", pid: "7\n"}, "", SoftReboot},
+		{"start after QEMU crashed, its pid is another's", map[string]string{conf: "[]", note: "tap0", pid: "7", qemu: "/bin/sh|-name|web10"}, "", SoftReboot},
 		{"hotplug", map[string]string{conf: "[]", pid: "7", qemu: running}, "", Hotplug},
 		{"hotplug at a place that was used", map[string]string{conf: "[]", pid: "7", qemu: running, note: "tap7"}, "", Hotplug},
 		{"migration, bridged", nil, "", MigrationBefore},
