@@ -54,7 +54,7 @@ func (i instance) add() string {
 // something that matches want.
 func (i instance) guest(line, want string) string {
 	return fmt.Sprintf(`s=/var/run/ganeti/kvm-hypervisor/ctrl/%s.serial
-{ echo %q; sleep 12; } | timeout 15 socat - UNIX-CONNECT:$s | tr -d '\r' | sed '/%s/q' | tail -4 | grep -A4 -B4 '%s'`, i.name, line, want, want)
+{ echo %q; sleep 3; } | timeout 6 socat - UNIX-CONNECT:$s | tr -d '\r' | sed '/%s/q' | tail -4 | grep -A4 -B4 '%s'`, i.name, line, want, want)
 }
 
 // inet runs a command on the internet's host.
@@ -76,17 +76,10 @@ func (t *test) reaches(ctx context.Context, node string, i instance) {
 	}
 }
 
-// start starts an instance in each network.
+// start makes an instance in the routed network, and starts that and the bridged one.
 func (t *test) start(ctx context.Context) {
-	r, b := routedInstance(), bridgedInstance()
-	t.must(ctx, "node1", "gnt-instance add", r.add())
-	t.must(ctx, "node1", "gnt-instance start", "gnt-instance start --force-multiple "+r.name+" "+b.name)
-	t.plugged(ctx, "node1", r)
-	t.must(ctx, "node1", "the bridged instance is a port of vlan992", "weft nic list | grep "+b.mac+" && bridge link | grep tap")
-	for _, i := range []instance{r, b} {
-		t.pingable(ctx, i)
-		t.reaches(ctx, "node1", i)
-	}
+	t.ganeti(ctx, "gnt-instance add", routedInstance().add())
+	t.started(ctx)
 }
 
 // plugged asks whether a node has all that a routed instance needs, and shows it.
@@ -109,17 +102,15 @@ func (t *test) unplugged(ctx context.Context, node string, i instance) {
 func (t *test) change(ctx context.Context) {
 	i := routedInstance()
 	for _, kind := range []string{"soft", "hard"} {
-		t.must(ctx, "node1", "gnt-instance reboot, "+kind, "gnt-instance reboot -t "+kind+" --shutdown-timeout 1 "+i.name)
+		t.ganeti(ctx, "gnt-instance reboot, "+kind, "gnt-instance reboot -t "+kind+" --shutdown-timeout 1 "+i.name)
 		t.plugged(ctx, "node1", i)
 		t.pingable(ctx, i)
 	}
-	t.must(ctx, "node1", "a NIC is plugged in while the instance runs",
-		"gnt-instance modify --net -1:add,ip=192.0.2.61,network=tenants,mac=aa:00:00:00:00:61 --hotplug "+i.name+
-			" 2>&1 | tee /tmp/modify; ! grep -i 'could not hotplug' /tmp/modify && weft nic list | grep aa:00:00:00:00:61")
-	t.wait(ctx, patience, "net", "its new card answers the internet", inet("ping -c 1 -W 5 192.0.2.61 | tail -4"+pipefail))
+	t.ganeti(ctx, "a NIC is plugged in while the instance runs",
+		i.modify("-1:add,ip=192.0.2.61,network=tenants,mac=aa:00:00:00:00:61")+" && weft nic list | grep aa:00:00:00:00:61")
+	t.wait(ctx, 3*short, "net", "its new card answers its router", "ip netns exec rt ping -c 1 -W 5 192.0.2.61 | tail -4"+pipefail)
 
-	t.must(ctx, "node1", "its first NIC gets another address while it runs",
-		"gnt-instance modify -f --net 0:modify,ip=62.217.124.52 --hotplug "+i.name+" 2>&1 | tee /tmp/modify; ! grep -i 'could not hotplug' /tmp/modify")
+	t.ganeti(ctx, "its first NIC gets another address while it runs", i.modify("0:modify,ip=62.217.124.52"))
 	was := i
 	i.ip4 = "62.217.124.52"
 	t.plugged(ctx, "node1", i)
@@ -127,14 +118,18 @@ func (t *test) change(ctx context.Context) {
 	t.wait(ctx, 3*short, "node1", "the guest takes its new address", i.guest("ip addr add 62.217.124.52/32 dev eth0; ip addr show eth0", "inet 62.217.124.52"))
 	t.pingable(ctx, i)
 
-	t.must(ctx, "node1", "and its old address again",
-		"gnt-instance modify -f --net 0:modify,ip="+was.ip4+" --hotplug "+i.name+" 2>&1 | tee /tmp/modify; ! grep -i 'could not hotplug' /tmp/modify")
+	t.ganeti(ctx, "and its old address again", i.modify("0:modify,ip="+was.ip4))
 	t.plugged(ctx, "node1", was)
 	t.pingable(ctx, was)
-	t.must(ctx, "node1", "its second NIC is pulled out while it runs",
-		"gnt-instance modify -f --net -1:remove --hotplug "+i.name+" 2>&1 | tee /tmp/modify; ! grep -i 'could not hotplug' /tmp/modify")
+	t.ganeti(ctx, "its second NIC is pulled out while it runs", i.modify("-1:remove"))
 	t.wait(ctx, short, "node1", "nothing is left of it", "! weft nic list | grep aa:00:00:00:00:61")
 	t.pingable(ctx, was)
+}
+
+// modify is the command that changes the NICs of the instance that runs. Ganeti takes a guest's refusal for a success.
+func (i instance) modify(nic string) string {
+	return fmt.Sprintf("gnt-instance modify -f --net %s --hotplug %s >/tmp/modify 2>&1; s=$?; cat /tmp/modify; [ $s -eq 0 ] && ! grep -qi 'could not hotplug' /tmp/modify",
+		nic, i.name)
 }
 
 // migrate moves both instances to node2 and back, pinged all the while.
@@ -152,7 +147,7 @@ func (t *test) move(ctx context.Context, i instance, to string) {
 	for _, addr := range []string{i.ip4, i.ip6} {
 		t.quiet(ctx, "net", inet("ping -n -D -i 0.5 "+addr+" >/tmp/pings."+addr+" 2>&1 &"))
 	}
-	ok := t.must(ctx, "node1", i.name+" migrates to "+to, "gnt-instance migrate -f -n "+to+".example.org "+i.name)
+	ok := t.ganeti(ctx, i.name+" migrates to "+to, "gnt-instance migrate -f -n "+to+".example.org "+i.name)
 	if i.network == "public" {
 		t.plugged(ctx, to, i)
 		t.unplugged(ctx, from, i)
@@ -173,23 +168,26 @@ func (t *test) move(ctx context.Context, i instance, to string) {
 
 // stop stops both instances.
 func (t *test) stop(ctx context.Context) {
-	t.must(ctx, "node1", "gnt-instance stop", "gnt-instance stop --force-multiple --timeout 1 "+routedInstance().name+" "+bridgedInstance().name)
+	t.ganeti(ctx, "gnt-instance stop", "gnt-instance stop --force-multiple --timeout 1 "+routedInstance().name+" "+bridgedInstance().name)
 	for _, node := range nodes() {
 		t.unplugged(ctx, node, routedInstance())
 		t.unplugged(ctx, node, bridgedInstance())
 	}
 	t.sh(ctx, "node1", "weft nic list; ip route show table 993; ip -6 neigh show proxy; ip rule")
-	t.verify(ctx)
 }
 
-// remove removes what the test made.
+// remove removes what the test made. The nodes' uplinks are ifupdown's by now.
 func (t *test) remove(ctx context.Context) {
-	t.must(ctx, "node1", "gnt-instance stop", "gnt-instance stop --force-multiple --timeout 1 "+routedInstance().name+" "+bridgedInstance().name)
-	t.must(ctx, "node1", "gnt-instance remove", "for i in "+routedInstance().name+" "+bridgedInstance().name+"; do gnt-instance remove -f $i || exit; done")
+	t.ganeti(ctx, "gnt-instance stop", "gnt-instance stop --force-multiple --timeout 1 "+routedInstance().name+" "+bridgedInstance().name)
+	for _, i := range []instance{routedInstance(), bridgedInstance()} {
+		t.ganeti(ctx, "gnt-instance remove", "gnt-instance remove -f "+i.name)
+	}
 	for _, node := range nodes() {
 		t.unplugged(ctx, node, routedInstance())
 		t.unplugged(ctx, node, bridgedInstance())
-		t.must(ctx, node, "weft ganeti uninstall", "weft ganeti uninstall && ! ls /etc/ganeti/kvm-vif-bridge 2>/dev/null")
+		t.unchanged(ctx, node)
+		t.must(ctx, node, "weft ganeti uninstall", "weft ganeti uninstall && ! weft ganeti install --check >/dev/null")
+		t.must(ctx, node, "/etc/ganeti is as it was before the install", "find /etc/ganeti | sort | diff /tmp/etc-ganeti - && ! find /var/lib/weft -type f | grep .")
 	}
 	t.verify(ctx)
 }

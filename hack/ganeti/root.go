@@ -28,7 +28,7 @@ const (
 // them for each connection, for which an emulated CPU takes longer than Ganeti waits.
 func packages() []string {
 	return strings.Fields(`ganeti ganeti-os-noop qemu-system-x86 socat openssh-server openssh-client iproute2 nftables
-		iputils-ping iputils-arping tcpdump ifupdown bridge-utils vlan ifenslave busybox-static kmod procps psmisc
+		iputils-ping iputils-arping tcpdump ifupdown bridge-utils vlan ifenslave arptables iptables busybox-static kmod procps psmisc
 		python3 less`)
 }
 

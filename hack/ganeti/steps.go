@@ -76,13 +76,12 @@ func (t *test) stock(ctx context.Context) {
 	}
 	t.wait(ctx, short, "node1", "the nodes reach each other", "ping -c 1 -W 2 10.0.0.12 | tail -2 && ping -c 1 -W 2 10.0.0.1 | tail -2")
 	t.must(ctx, "node1", "gnt-cluster init", t.initCluster())
-	t.must(ctx, "node1", "gnt-node add", "gnt-node add --no-ssh-key-check node2.example.org </dev/null")
-	t.verify(ctx)
+	t.ganeti(ctx, "gnt-node add", "gnt-node add --no-ssh-key-check node2.example.org </dev/null")
 	t.must(ctx, "node1", "the networks are added and connected", addNetworks)
-	t.must(ctx, "node1", "gnt-instance add", bridgedInstance().add())
-	t.must(ctx, "node1", "the instance starts", "gnt-instance start "+bridgedInstance().name)
+	t.ganeti(ctx, "gnt-instance add", bridgedInstance().add())
+	t.ganeti(ctx, "the instance starts", "gnt-instance start "+bridgedInstance().name)
 	t.must(ctx, "node1", "its tap is in the bridge", "bridge link | grep tap0 && pgrep -af kvm.*"+bridgedInstance().name+" | cut -c 1-60")
-	t.must(ctx, "node1", "the instance stops", "gnt-instance stop --timeout 1 "+bridgedInstance().name)
+	t.ganeti(ctx, "the instance stops", "gnt-instance stop --timeout 1 "+bridgedInstance().name)
 }
 
 // verify asks Ganeti whether all is well. What is printed is without what it says in any case.
@@ -96,9 +95,9 @@ func (t *test) install(ctx context.Context) {
 	for _, node := range nodes() {
 		t.sh(ctx, node, "setsid weft agent >>/var/log/weft-agent.log 2>&1 </dev/null &")
 		t.wait(ctx, short, node, "weft agent runs", "grep -q msg=ready /var/log/weft-agent.log")
-		t.must(ctx, node, "weft ganeti install", "weft ganeti install && ls -l /etc/ganeti/kvm-vif-bridge")
+		t.must(ctx, node, "weft ganeti install", "find /etc/ganeti | sort >/tmp/etc-ganeti; weft ganeti install && ls -l /etc/ganeti/kvm-vif-bridge")
 	}
-	t.must(ctx, "node1", "gnt-cluster redist-conf", "gnt-cluster redist-conf")
+	t.ganeti(ctx, "gnt-cluster redist-conf", "gnt-cluster redist-conf")
 	for _, node := range nodes() {
 		t.must(ctx, node, "redist-conf leaves weft's script on "+node, "weft ganeti install --check && ! test -L /etc/ganeti/kvm-vif-bridge")
 	}
