@@ -70,12 +70,12 @@ func (o *options) openGaneti(log *slog.Logger) (*ganetiSite, func(), error) {
 
 // look returns what the kernel has, and the NICs whose taps are there. The others are of VMs that are gone.
 func (s *ganetiSite) look(ctx context.Context) (have *netstate.State, here, gone []spec.NIC, err error) {
-	if have, err = s.Target.Observe(ctx, nil); err != nil {
-		return nil, nil, nil, fmt.Errorf("observe: %w", err)
-	}
-	nics, err := s.Store.List()
+	nics, err := s.Store.List() // first: what is plugged in meanwhile is not taken for gone
 	if err != nil {
 		return nil, nil, nil, err
+	}
+	if have, err = s.Target.Observe(ctx, nil); err != nil {
+		return nil, nil, nil, fmt.Errorf("observe: %w", err)
 	}
 	for _, c := range nics {
 		if l := have.Link(c.Name); l == nil || c.IfIndex != 0 && l.Status != nil && l.Status.Index != c.IfIndex {
@@ -131,7 +131,7 @@ func (s *ganetiSite) plug(ctx context.Context, e ganeti.Environment, moment gane
 		if c.ID == e.ID {
 			continue // it comes back with another tap
 		}
-		if err := s.Unplug(ctx, c.ID); err != nil {
+		if err := s.Forget(ctx, c.ID); err != nil { // its own script may be at it
 			s.Log.Warn("not forgotten", "tap", c.Name, "instance", c.Instance, "err", err)
 		}
 	}
@@ -173,7 +173,10 @@ func (s *ganetiSite) down(ctx context.Context, e ganeti.Environment) error {
 		return err
 	}
 	is := func(c spec.NIC) bool { return c.ID == e.ID }
-	if slices.ContainsFunc(gone, is) || slices.ContainsFunc(here, is) && !s.runtime.Alive(e.Instance) {
+	switch {
+	case slices.ContainsFunc(gone, is):
+		return s.Forget(ctx, e.ID)
+	case slices.ContainsFunc(here, is) && !s.runtime.Alive(e.Instance):
 		return s.Unplug(ctx, e.ID)
 	}
 	return nil

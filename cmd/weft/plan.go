@@ -4,6 +4,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 
 	"github.com/google/renameio/v2"
@@ -24,8 +25,8 @@ The text is a shell script: without weft, it does the same.
 Exit status: 0 nothing to do, 1 error, 2 changes pending.`,
 		Args: cobra.NoArgs,
 		RunE: o.withView(func(c *cobra.Command, _ *agent.Node, v *agent.View, _ []string) error {
-			if v.Conflict != nil {
-				return v.Conflict
+			if err := errors.Join(v.Missing, v.Conflict); err != nil {
+				return err
 			}
 			data, err := json.MarshalIndent(v.Plan, "", "\t")
 			if err != nil {

@@ -22,6 +22,7 @@ type status struct {
 	Node      string          `json:"node,omitempty"`
 	Converged bool            `json:"converged"`
 	Pending   string          `json:"pending,omitempty"`  // the plan's summary
+	Missing   string          `json:"missing,omitempty"`  // interfaces that the file takes for existing
 	Conflict  string          `json:"conflict,omitempty"` // why there is no plan
 	Bonds     []netstate.Link `json:"bonds,omitempty"`
 	Members   []netstate.Link `json:"members,omitempty"`
@@ -82,11 +83,14 @@ Exit status: 0 converged, 1 error, 2 changes pending.`,
 }
 
 func nodeStatus(node *spec.Node, v *agent.View) status {
-	s := status{Node: node.Node, Converged: v.Plan.Empty() && v.Conflict == nil, NICs: nicStates(v), Early: v.Early(), Lacking: v.Lacking}
+	s := status{Node: node.Node, Converged: v.Plan.Empty() && v.Missing == nil && v.Conflict == nil, NICs: nicStates(v), Early: v.Early(), Lacking: v.Lacking}
+	if v.Missing != nil {
+		s.Missing = v.Missing.Error()
+	}
 	switch {
 	case v.Conflict != nil:
 		s.Conflict = v.Conflict.Error()
-	case !s.Converged:
+	case !v.Plan.Empty():
 		s.Pending = v.Plan.Summary()
 	}
 	for _, name := range slices.Sorted(maps.Keys(node.Bonds)) {
@@ -138,8 +142,13 @@ func (s status) write(w io.Writer) error {
 		fmt.Fprintf(w, "node %s: converged\n", head)
 	case s.Conflict != "":
 		fmt.Fprintf(w, "node %s: the file contradicts what is not weft's\n", head)
+	case s.Pending == "":
+		fmt.Fprintf(w, "node %s: not converged\n", head)
 	default:
 		fmt.Fprintf(w, "node %s: changes pending: %s (weft plan shows them)\n", head, s.Pending)
+	}
+	if s.Missing != "" {
+		fmt.Fprintln(w, s.Missing)
 	}
 	for _, dev := range slices.Sorted(maps.Keys(s.Lacking)) {
 		fmt.Fprintf(w, "waiting for %s: network %s needs it, and it is not weft's to make (managed: false)\n", dev, s.Lacking[dev])

@@ -78,6 +78,7 @@ type View struct {
 	Lacking    map[string]string // devices that networks which are not managed need and that nobody made, and the network of each
 	Want, Have *netstate.State
 	Plan       plan.Plan
+	Missing    error // interfaces that the file takes for existing, and that are not there: all but what needs them is planned
 	Conflict   error // why there is no plan: what is wanted contradicts what is not weft's
 }
 
@@ -98,9 +99,8 @@ func (n *Node) View(ctx context.Context) (*View, error) {
 	if v.Have, err = n.Target.Observe(ctx, all); err != nil {
 		return nil, fmt.Errorf("observe: %w", err)
 	}
-	if err := spec.CheckAgainst(n.Spec, func(name string) bool { return v.Have.Link(name) != nil }); err != nil {
-		return nil, err
-	}
+	var absent []string
+	absent, v.Missing = spec.CheckAgainst(n.Spec, func(name string) bool { return v.Have.Link(name) != nil })
 	var present []spec.NIC
 	for _, c := range nics {
 		if there(v.Have, c) {
@@ -118,6 +118,9 @@ func (n *Node) View(ctx context.Context) (*View, error) {
 		return nil, err
 	}
 	waive(v.Want, v.Lacking)
+	for _, dev := range absent {
+		dropAll(v.Want, dev)
+	}
 	v.Plan, v.Conflict = plan.Diff(v.Want, v.Have, plan.Owned)
 	return v, nil
 }
@@ -156,6 +159,9 @@ func (n *Node) next(ctx context.Context) (plan.Plan, error) {
 	if err != nil {
 		return plan.Plan{}, err
 	}
+	if v.Missing != nil {
+		return plan.Plan{}, v.Missing
+	}
 	return v.Plan, v.Conflict
 }
 
@@ -191,6 +197,9 @@ func (n *Node) ApplyPlan(ctx context.Context, saved plan.Plan) error {
 
 // Keep is one round of an agent: NICs whose tap is gone are forgotten, and the node is made what its file and the others
 // say. It returns the node as it is then, and the NICs that went.
+//
+// An agent does what can be done. An interface that has gone, a bond's member for one, is no reason to leave the rest: what
+// needs it waits. The same holds for what contradicts somebody else's; that is an error in the end all the same.
 func (n *Node) Keep(ctx context.Context) (v *View, gone []spec.NIC, err error) {
 	unlock, err := n.Store.Lock(ctx)
 	if err != nil {
@@ -216,9 +225,39 @@ func (n *Node) Keep(ctx context.Context) (v *View, gone []spec.NIC, err error) {
 			}
 		}
 		first = false
-		return v.Plan, v.Conflict
+		if v.Conflict != nil {
+			return v.around()
+		}
+		return v.Plan, nil
 	})
+	if err == nil {
+		err = v.Conflict
+	}
 	return v, gone, err
+}
+
+// around plans what can be done while some of what is wanted contradicts what is not weft's: all else. Nothing goes that
+// would be wanted but for that.
+func (v *View) around() (plan.Plan, error) {
+	want, all := v.Want.Clone(), v.Want
+	mine := func(o netstate.Object) bool { return o.Owned() && all.Get(o.Key()) == nil }
+	for err := v.Conflict; ; {
+		keys := plan.Contradicted(err)
+		before := want.Len()
+		for _, k := range keys {
+			if l, ok := want.Get(k).(netstate.Link); ok {
+				dropAll(want, l.Name)
+			}
+			want.Delete(k)
+		}
+		if want.Len() == before {
+			return plan.Plan{}, v.Conflict
+		}
+		var p plan.Plan
+		if p, err = plan.Diff(want, v.Have, mine); err == nil {
+			return p, nil
+		}
+	}
 }
 
 // converge applies what next says until it says nothing.

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 
+	"weft/internal/netstate"
 	"weft/internal/spec"
 )
 
@@ -116,19 +117,49 @@ func (n *Node) Announce(ctx context.Context, id string) ([]Claim, error) {
 }
 
 // prepare sets whether the NIC with this ID is only prepared. A release forgets that the guest was here: its tap stays
-// plugged in and guarded, and the node answers for none of its addresses.
+// plugged in and guarded, and the node answers for none of its addresses. The NIC keeps its tap: another VM's that has the
+// name by now is not its own.
 func (n *Node) prepare(ctx context.Context, id string, prepared bool) error {
-	nics, err := n.Store.List()
+	c, err := n.nic(id)
 	if err != nil {
 		return err
 	}
-	for _, c := range nics {
-		if c.ID == id {
-			c.Prepared = prepared
-			return n.Plug(ctx, c)
+	if c.Prepared = prepared; !prepared {
+		if err := n.vacant(ctx, c); err != nil {
+			return err
 		}
 	}
-	return fmt.Errorf("%s: no such nic", id)
+	err = n.change(ctx, id, func(nics []spec.NIC, have *netstate.State) ([]spec.NIC, error) {
+		nics = slices.Clone(nics)
+		i := slices.IndexFunc(nics, func(o spec.NIC) bool { return o.ID == id })
+		if i < 0 {
+			return nil, fmt.Errorf("%s: no such nic", id)
+		}
+		if !there(have, nics[i]) {
+			return nil, fmt.Errorf("%s: its tap is gone", nics[i].Name)
+		}
+		nics[i].Prepared, nics[i].Was = prepared, nil
+		c = nics[i]
+		return nics, nil
+	})
+	if err == nil {
+		n.tell(ctx, c)
+	}
+	return err
+}
+
+// nic returns the NIC with this ID.
+func (n *Node) nic(id string) (spec.NIC, error) {
+	nics, err := n.Store.List()
+	if err != nil {
+		return spec.NIC{}, err
+	}
+	for _, c := range nics {
+		if c.ID == id {
+			return c, nil
+		}
+	}
+	return spec.NIC{}, fmt.Errorf("%s: no such nic", id)
 }
 
 // Claim makes the node answer for the addresses of a NIC that was prepared: its guest runs here now.

@@ -37,6 +37,18 @@ func waive(want *netstate.State, lacking map[string]string) {
 	}
 }
 
+// dropAll removes a link from a state, with all that hangs on it and all that stands on it.
+func dropAll(s *netstate.State, dev string) {
+	for _, above := range s.Above(dev) {
+		if above.Parent == dev {
+			dropAll(s, above.Name)
+		} else {
+			drop(s, above.Name)
+		}
+	}
+	drop(s, dev)
+}
+
 // Early returns the rules that are not weft's and stand before that of the host's own addresses, though weft moved it only a
 // little. The kernel puts a rule there that comes without a preference once there is a rule before `lookup local`
 // (fib_default_rule_pref): traffic to the host itself can then leave by that rule's table.

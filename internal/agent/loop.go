@@ -23,6 +23,7 @@ const (
 	settle     = 2 * time.Millisecond
 	retryFirst = 50 * time.Millisecond
 	retryMost  = 30 * time.Second
+	retryWoken = 500 * time.Millisecond // where something happens meanwhile
 	roundMost  = 30 * time.Second
 )
 
@@ -96,6 +97,7 @@ func (l *Loop) Run(ctx context.Context) error {
 		}
 	}
 	ready, wait := false, time.Duration(0)
+	said, saidAt := "", time.Time{} // the last error
 	for {
 		if err := l.round(ctx); err != nil {
 			if ctx.Err() != nil {
@@ -103,29 +105,42 @@ func (l *Loop) Run(ctx context.Context) error {
 			}
 			wait = min(max(2*wait, retryFirst), retryMost)
 			l.Stats.failures.Inc()
-			l.log().Error("not converged", "err", err, "retry_in", wait)
-			if !sleep(ctx, wait) {
+			if err.Error() != said || time.Since(saidAt) >= retryMost {
+				said, saidAt = err.Error(), time.Now()
+				l.log().Error("not converged", "err", err, "retry_in", wait)
+			}
+			if !sleep(ctx, min(wait, retryWoken)) { // its own tries wake it too
+				return nil
+			}
+			if !await(ctx, wait, changed, l.Wake, wake) {
 				return nil
 			}
 			continue
 		}
-		if wait = 0; !ready {
+		if wait, said = 0, ""; !ready {
 			ready = true
 			l.Ready()
 		}
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-changed:
-		case <-l.Wake:
-		case <-wake:
-		case <-time.After(roundMost):
-		}
-		if !sleep(ctx, settle) {
+		if !await(ctx, roundMost, changed, l.Wake, wake) || !sleep(ctx, settle) {
 			return nil
 		}
 		drain(changed, l.Wake, wake)
 	}
+}
+
+// await waits for one of the channels, at most for so long. It returns false when ctx ends.
+func await(ctx context.Context, most time.Duration, changed, awake, wake <-chan struct{}) bool {
+	t := time.NewTimer(most)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-changed:
+	case <-awake:
+	case <-wake:
+	case <-t.C:
+	}
+	return true
 }
 
 // drain takes what is waiting: the round that follows sees it all.

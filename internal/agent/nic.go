@@ -67,6 +67,13 @@ func (n *Node) Unplug(ctx context.Context, id string) error {
 	})
 }
 
+// Forget takes out the NIC with this ID if its tap is gone. One that has been plugged in again meanwhile stays.
+func (n *Node) Forget(ctx context.Context, id string) error {
+	return n.change(ctx, id, func(nics []spec.NIC, have *netstate.State) ([]spec.NIC, error) {
+		return slices.DeleteFunc(slices.Clone(nics), func(o spec.NIC) bool { return o.ID == id && !there(have, o) }), nil
+	})
+}
+
 // change moves from the NICs that there are to those that edit returns, and sees to it that the NIC with this ID is in
 // the kernel what it is in its intent, whatever an earlier try left behind. A NIC that comes has its intent written
 // before the kernel is touched, one that goes has it deleted after: whatever dies half-way is finished, or undone, by

@@ -113,6 +113,12 @@ func TestTelling(t *testing.T) {
 	neigh := func(typ netlink.HeaderType, family uint8, state uint16, flags uint8) netlink.Message {
 		return netlink.Message{Header: netlink.Header{Type: typ}, Data: *newMessage(&neighHeader{Family: family, State: state, Flags: flags})}
 	}
+	of := func(m netlink.Message, protocol uint8) netlink.Message {
+		body := message(m.Data)
+		body.u8(ndaProtocol, protocol)
+		m.Data = body
+		return m
+	}
 	for _, tt := range []struct {
 		m    netlink.Message
 		want bool
@@ -121,7 +127,9 @@ func TestTelling(t *testing.T) {
 		{neigh(unix.RTM_NEWNEIGH, unix.AF_INET, unix.NUD_REACHABLE, 0), false},
 		{neigh(unix.RTM_DELNEIGH, unix.AF_INET, unix.NUD_STALE, 0), false},
 		{neigh(unix.RTM_NEWNEIGH, unix.AF_INET, unix.NUD_PERMANENT, 0), true},
-		{neigh(unix.RTM_DELNEIGH, unix.AF_INET, unix.NUD_FAILED, 0), true},
+		{neigh(unix.RTM_DELNEIGH, unix.AF_INET, unix.NUD_FAILED, 0), false}, // one that nobody answered to
+		{of(neigh(unix.RTM_DELNEIGH, unix.AF_INET, unix.NUD_FAILED, 0), netstate.Protocol), true},
+		{of(neigh(unix.RTM_DELNEIGH, unix.AF_INET, unix.NUD_FAILED, 0), 4), false},
 		{neigh(unix.RTM_NEWNEIGH, unix.AF_INET6, 0, unix.NTF_PROXY), true},
 		{neigh(unix.RTM_NEWNEIGH, unix.AF_BRIDGE, unix.NUD_REACHABLE, unix.NTF_MASTER), false},
 		{neigh(unix.RTM_DELNEIGH, unix.AF_BRIDGE, unix.NUD_NOARP, unix.NTF_MASTER), true},

@@ -11,6 +11,8 @@ import (
 
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
+
+	"weft/internal/netstate"
 )
 
 // The multicast groups that tell of changes to what Observe reads.
@@ -112,8 +114,12 @@ func telling(m netlink.Message) bool {
 	case m.Data[0] == unix.AF_BRIDGE:
 		return state == unix.NUD_NOARP
 	case m.Header.Type == unix.RTM_DELNEIGH: // a permanent entry has failed by the time it is told to be gone
-		const learned = unix.NUD_STALE | unix.NUD_REACHABLE | unix.NUD_DELAY | unix.NUD_PROBE
-		return state&learned == 0
+		for typ, v := range attrs(m.Data[sizeofNeighHeader:]) {
+			if typ == ndaProtocol && len(v) > 0 {
+				return v[0] == netstate.Protocol
+			}
+		}
+		return false
 	}
 	return state&unix.NUD_PERMANENT != 0 || flags&unix.NTF_PROXY != 0
 }

@@ -3,14 +3,38 @@
 package plan
 
 import (
+	"errors"
 	"fmt"
 
 	"weft/internal/netstate"
 )
 
-// conflict notes why what is wanted cannot be had.
-func (d *differ) conflict(format string, args ...any) {
-	d.errs = append(d.errs, fmt.Errorf(format, args...))
+// conflictError says why one wanted object cannot be had.
+type conflictError struct {
+	key netstate.Key
+	msg string
+}
+
+func (e conflictError) Error() string { return e.msg }
+
+// conflict notes why the object of this key cannot be had.
+func (d *differ) conflict(k netstate.Key, format string, args ...any) {
+	d.errs = append(d.errs, conflictError{k, fmt.Sprintf(format, args...)})
+}
+
+// Contradicted returns the keys of the wanted objects that an error of Diff is about, as far as it is about such.
+func Contradicted(err error) []netstate.Key {
+	var keys []netstate.Key
+	if e := (conflictError{}); errors.As(err, &e) {
+		keys = append(keys, e.key)
+	}
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
+		keys = nil
+		for _, one := range joined.Unwrap() {
+			keys = append(keys, Contradicted(one)...)
+		}
+	}
+	return keys
 }
 
 // contradictions finds out whether w can be had without touching what is not weft's.
@@ -22,11 +46,11 @@ func (d *differ) contradictions(w, h netstate.Object) {
 		d.addrContradictions(w)
 	case netstate.Route:
 		if h, ok := h.(netstate.Route); ok && !h.Owned() {
-			d.conflict("route %s: there is one that is not weft's and leads elsewhere: %s", w, h)
+			d.conflict(w.Key(), "route %s: there is one that is not weft's and leads elsewhere: %s", w, h)
 		}
 	case netstate.Neigh:
 		if h, ok := h.(netstate.Neigh); ok && !h.Owned() {
-			d.conflict("neighbour %s: there is one that is not weft's and says otherwise: %s", w, h)
+			d.conflict(w.Key(), "neighbour %s: there is one that is not weft's and says otherwise: %s", w, h)
 		}
 	}
 }
@@ -35,7 +59,7 @@ func (d *differ) contradictions(w, h netstate.Object) {
 func (d *differ) addrContradictions(w netstate.Addr) {
 	for _, h := range sameAddr(d.have, w) {
 		if h.Prefix.Addr().Is6() && !d.mine(h) && d.want.Get(h.Key()) == nil {
-			d.conflict("address %s: %s is there, which is not weft's", w, h.Prefix)
+			d.conflict(w.Key(), "address %s: %s is there, which is not weft's", w, h.Prefix)
 		}
 	}
 }
@@ -61,24 +85,24 @@ func (d *differ) linkContradictions(w netstate.Link) {
 	h := d.have.Link(w.Name)
 	for _, need := range []string{w.Parent, w.MasterName()} {
 		if k := netstate.LinkKey(need); need != "" && d.want.Get(k) == nil && d.have.Get(k) == nil {
-			d.conflict("%s: its %s: no such device", w.Name, roleWord(w, need))
+			d.conflict(w.Key(), "%s: its %s: no such device", w.Name, roleWord(w, need))
 		}
 	}
 	if h == nil {
 		if !w.Made() {
-			d.conflict("%s: no such device", w.Name)
+			d.conflict(w.Key(), "%s: no such device", w.Name)
 		}
 		return
 	}
 	if w.Made() && h.Kind != w.Kind {
 		if !h.Made() || !h.Owned() {
-			d.conflict("%s: wanted as a %s, but there is a %s of that name that is not weft's", w.Name, w.Kind, kindWord(*h))
+			d.conflict(w.Key(), "%s: wanted as a %s, but there is a %s of that name that is not weft's", w.Name, w.Kind, kindWord(*h))
 			return
 		}
 	}
 	if reborn(*h, w) {
 		if !h.Owned() {
-			d.conflict("%s: there is one that is not weft's and cannot be changed into what is wanted (%s)", w.Name, h)
+			d.conflict(w.Key(), "%s: there is one that is not weft's and cannot be changed into what is wanted (%s)", w.Name, h)
 			return
 		}
 		d.replaced = append(d.replaced, *h)
@@ -87,7 +111,7 @@ func (d *differ) linkContradictions(w netstate.Link) {
 	if remade(*h, w) {
 		for _, p := range ports(d.have, h.Name) {
 			if !p.Owned() && d.want.Get(p.Key()) == nil {
-				d.conflict("%s: its mode can change only without members, but its member %s is not weft's", w.Name, p.Name)
+				d.conflict(w.Key(), "%s: its mode can change only without members, but its member %s is not weft's", w.Name, p.Name)
 			}
 		}
 	}
@@ -96,7 +120,7 @@ func (d *differ) linkContradictions(w netstate.Link) {
 		return
 	}
 	if master := d.have.Link(m); master != nil && !master.Owned() && d.want.Get(master.Key()) == nil {
-		d.conflict("%s is a port of %s, which is not weft's: ip link set dev %s nomaster", w.Name, m, w.Name)
+		d.conflict(w.Key(), "%s is a port of %s, which is not weft's: ip link set dev %s nomaster", w.Name, m, w.Name)
 	}
 }
 
@@ -111,7 +135,7 @@ func roleWord(l netstate.Link, other string) string {
 func (d *differ) foreignAbove(l netstate.Link) {
 	for _, a := range d.have.Above(l.Name) {
 		if a.Parent == l.Name && !a.Owned() && d.want.Get(a.Key()) == nil {
-			d.conflict("%s has to go, but %s stands on it and is not weft's", l.Name, a.Name)
+			d.conflict(l.Key(), "%s has to go, but %s stands on it and is not weft's", l.Name, a.Name)
 		}
 	}
 }

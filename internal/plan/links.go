@@ -153,7 +153,7 @@ func (d *differ) links() {
 func (d *differ) prepare(w netstate.Link, sysctls, vlans []netstate.Object) {
 	have := d.sim.Link(w.Name)
 	if have == nil {
-		d.conflict("%s: no such device", w.Name)
+		d.conflict(w.Key(), "%s: no such device", w.Name)
 		return
 	}
 	switch {
@@ -254,7 +254,7 @@ func isTap(l netstate.Link) bool {
 func (d *differ) set(phase Phase, want netstate.Link) {
 	have := d.sim.Link(want.Name)
 	if have == nil {
-		d.conflict("%s: no such device", want.Name)
+		d.conflict(want.Key(), "%s: no such device", want.Name)
 		return
 	}
 	left, any := netstate.Missing(*have, want)

@@ -2,10 +2,10 @@
 
 package spec
 
-// CheckAgainst returns an Errors with every interface that the file takes for existing and that does not exist on this
-// node, or nil. exists reports whether the node has an interface of that name. The devices of networks that are not
-// managed may come and go.
-func CheckAgainst(node *Node, exists func(name string) bool) error {
+// CheckAgainst returns every interface that the file takes for existing and that does not exist on this node, and an Errors
+// that says where the file does so, or nil. exists reports whether the node has an interface of that name. The devices of
+// networks that are not managed may come and go.
+func CheckAgainst(node *Node, exists func(name string) bool) (absent []string, err error) {
 	c := &checker{node: node, src: node.src, nets: inOrder(node.src, "networks", node.Networks)}
 	c.collect()
 	c.errs = nil // Parse has said all of it
@@ -14,6 +14,7 @@ func CheckAgainst(node *Node, exists func(name string) bool) error {
 			return
 		}
 		c.fail(p, "no interface %s on this node", name)
+		absent = append(absent, name)
 	}
 	for _, name := range inOrder(node.src, "links", node.Links) {
 		need(name, at("links", name))
@@ -38,7 +39,7 @@ func CheckAgainst(node *Node, exists func(name string) bool) error {
 			}
 		}
 	}
-	return c.errs.err()
+	return absent, c.errs.err()
 }
 
 // made reports whether weft makes the interface, by the file.

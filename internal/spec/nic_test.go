@@ -4,6 +4,7 @@ package spec
 
 import (
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 
@@ -266,11 +267,14 @@ hv1.yaml:4:21: bonds.bond0.members: no interface eth7 on this node
 hv1.yaml:5:9: vlans.eth6.5.parent: no interface eth6 on this node
 hv1.yaml:6:25: bridges.br0.ports: no interface eth0.9 on this node
 hv1.yaml:8:30: networks.a.uplink: no interface eth5 on this node`
-	err = CheckAgainst(node, func(name string) bool { return name == "eth0" })
+	absent, err := CheckAgainst(node, func(name string) bool { return name == "eth0" })
 	if err == nil || err.Error() != want {
 		t.Errorf("got  %v\nwant %v", err, want)
 	}
-	if err := CheckAgainst(node, func(string) bool { return true }); err != nil {
+	if want := []string{"eth9", "eth7", "eth0.9", "eth6", "eth5"}; !slices.Equal(absent, want) {
+		t.Errorf("absent %v, want %v", absent, want)
+	}
+	if _, err := CheckAgainst(node, func(string) bool { return true }); err != nil {
 		t.Error(err)
 	}
 }
