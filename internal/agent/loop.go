@@ -25,6 +25,7 @@ const (
 	retryMost  = 30 * time.Second
 	retryWoken = 500 * time.Millisecond // where something happens meanwhile
 	roundMost  = 30 * time.Second
+	restMost   = time.Second
 )
 
 // Loop keeps a node true until its context ends: whatever changes, in the kernel, in the NIC intents or in the file that
@@ -96,9 +97,15 @@ func (l *Loop) Run(ctx context.Context) error {
 			l.log().Error("take over the hypervisor's NICs", "err", err)
 		}
 	}
+	return l.rounds(ctx, changed, wake)
+}
+
+// rounds looks and works whenever something may have changed, until ctx ends.
+func (l *Loop) rounds(ctx context.Context, changed, wake <-chan struct{}) error {
 	ready, wait := false, time.Duration(0)
 	said, saidAt := "", time.Time{} // the last error
 	for {
+		begin := time.Now()
 		if err := l.round(ctx); err != nil {
 			if ctx.Err() != nil {
 				return nil
@@ -109,10 +116,8 @@ func (l *Loop) Run(ctx context.Context) error {
 				said, saidAt = err.Error(), time.Now()
 				l.log().Error("not converged", "err", err, "retry_in", wait)
 			}
-			if !sleep(ctx, min(wait, retryWoken)) { // its own tries wake it too
-				return nil
-			}
-			if !await(ctx, wait, changed, l.Wake, wake) {
+			// What it tried wakes it too.
+			if !sleep(ctx, min(wait, retryWoken)) || !await(ctx, wait, changed, l.Wake, wake) {
 				return nil
 			}
 			continue
@@ -121,7 +126,12 @@ func (l *Loop) Run(ctx context.Context) error {
 			ready = true
 			l.Ready()
 		}
-		if !await(ctx, roundMost, changed, l.Wake, wake) || !sleep(ctx, settle) {
+		took, end := time.Since(begin), time.Now()
+		if !await(ctx, roundMost, changed, l.Wake, wake) {
+			return nil
+		}
+		// Somebody's stream of changes takes half of a processor at most.
+		if !sleep(ctx, max(settle, min(took, restMost)-time.Since(end))) {
 			return nil
 		}
 		drain(changed, l.Wake, wake)
