@@ -195,17 +195,12 @@ func (n *Node) ApplyPlan(ctx context.Context, saved plan.Plan) error {
 	return n.applied()
 }
 
-// Keep is one round of an agent: NICs whose tap is gone are forgotten, and the node is made what its file and the others
+// keep is one round of an agent, which holds the lock: NICs whose tap is gone are forgotten, and the node is made what its file and the others
 // say. It returns the node as it is then, and the NICs that went.
 //
 // An agent does what can be done. An interface that has gone, a bond's member for one, is no reason to leave the rest: what
 // needs it waits. The same holds for what contradicts somebody else's; that is an error in the end all the same.
-func (n *Node) Keep(ctx context.Context) (v *View, gone []spec.NIC, err error) {
-	unlock, err := n.Store.Lock(ctx)
-	if err != nil {
-		return nil, nil, err
-	}
-	defer unlock()
+func (n *Node) keep(ctx context.Context) (v *View, gone []spec.NIC, err error) {
 	if v, err = n.View(ctx); err != nil {
 		return nil, nil, err
 	}

@@ -4,7 +4,6 @@ package agent
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -37,7 +36,7 @@ type Loop struct {
 	Ears  Ears  // nil: nothing is heard
 
 	// Load returns the node file to hold the node to, as it is now: the applied one, or the operator's where none was
-	// applied since the machine started.
+	// applied since the machine started. A round calls it under the lock.
 	Load func() (*spec.Node, []byte, error)
 	// Wake has a value whenever the applied file or a NIC intent may have changed.
 	Wake <-chan struct{}
@@ -199,20 +198,38 @@ func (l *Loop) node() *Node {
 	return &n
 }
 
-// round looks once and does what is to be done.
-func (l *Loop) round(ctx context.Context) error {
-	begin := time.Now()
-	if err := l.reload(); err != nil {
-		return err
+// keep makes the node what its file says. The file is read under the lock: one that was read before could be what a verb, which
+// held the lock meanwhile, has just replaced, and the node would be made what it was before.
+func (l *Loop) keep(ctx context.Context) (n *Node, v *View, gone []spec.NIC, err error) {
+	unlock, err := l.Node.Store.Lock(ctx)
+	if err != nil {
+		return nil, nil, nil, err
 	}
-	n := l.node()
+	defer unlock()
+	if err := l.reload(); err != nil {
+		return nil, nil, nil, err
+	}
+	n = l.node()
 	n.Done = func(op plan.Op) {
 		l.Stats.repairs.Inc()
 		for _, line := range op.Lines() {
 			l.log().Info("repair", "step", line)
 		}
 	}
-	v, gone, err := n.Keep(ctx)
+	if v, gone, err = n.keep(ctx); err != nil {
+		return n, v, gone, err
+	}
+	kept, err := n.Store.File()
+	if err == nil && kept == nil { // the operator's, now that it is what the node is
+		err = n.applied()
+	}
+	return n, v, gone, err
+}
+
+// round looks once and does what is to be done.
+func (l *Loop) round(ctx context.Context) error {
+	begin := time.Now()
+	n, v, gone, err := l.keep(ctx)
 	for _, c := range gone {
 		l.Stats.departures.Inc()
 		l.log().Info("departed", "tap", c.Name, "nic", c.ID, "instance", c.Instance)
@@ -226,11 +243,6 @@ func (l *Loop) round(ctx context.Context) error {
 	}
 	if err != nil {
 		return err
-	}
-	if kept, err := n.Store.File(); err != nil || kept == nil { // the operator's, now that it is what the node is
-		if err := errors.Join(err, n.applied()); err != nil {
-			return err
-		}
 	}
 	l.Stats.rounds.Inc()
 	l.log().Debug("round", "took", time.Since(begin), "nics", len(v.NICs))

@@ -4,10 +4,14 @@ package agent_test
 
 import (
 	"context"
+	"errors"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -124,7 +128,12 @@ func keep(t *testing.T, test func(t *testing.T, k *kept)) {
 		ready := make(chan struct{})
 		k.Loop = &agent.Loop{
 			Node: &agent.Node{Spec: node, Store: store, Target: host}, Voice: a, Ears: a, Wake: k.wake, Stats: agent.NewStats(),
-			Load:  func() (*spec.Node, []byte, error) { return node, []byte(routedFile), nil },
+			Load: func() (*spec.Node, []byte, error) {
+				if !locked(t, store) {
+					t.Error("the file is read without the lock: what a verb has just applied would be undone")
+				}
+				return node, []byte(routedFile), nil
+			},
 			Ready: func() { close(ready) },
 		}
 		ctx, cancel := context.WithCancel(t.Context())
@@ -142,6 +151,17 @@ func keep(t *testing.T, test func(t *testing.T, k *kept)) {
 		<-ready
 		test(t, k)
 	})
+}
+
+// locked reports whether somebody holds the node's lock.
+func locked(t *testing.T, s nic.Store) bool {
+	f, err := os.OpenFile(filepath.Join(s.Dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		t.Error(err)
+		return false
+	}
+	defer f.Close()
+	return errors.Is(syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB), syscall.EWOULDBLOCK)
 }
 
 // rest lets the loop do what it was woken for.
