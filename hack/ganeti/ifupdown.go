@@ -19,7 +19,7 @@ func (t *test) ifupdown(ctx context.Context) {
 	t.quiet(ctx, "net", "ip netns exec rt tcpdump -n -l -i rt0.993 arp >/tmp/arp 2>/dev/null &")
 	t.started(ctx)
 	t.sh(ctx, "node1", "cat /etc/weft/node.yaml; weft nic list; ip rule; ip route show table 993; ip -6 route show table 993; bridge link")
-	t.change(ctx)
+	t.change(ctx, "soft")
 	t.migrate(ctx)
 	t.arp(ctx)
 	t.verify(ctx)

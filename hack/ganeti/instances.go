@@ -94,14 +94,14 @@ func (t *test) plugged(ctx context.Context, node string, i instance) {
 func (t *test) unplugged(ctx context.Context, node string, i instance) {
 	t.wait(ctx, short, node, "nothing of "+i.name+" is left on "+node, fmt.Sprintf(
 		"! { weft nic list | grep %s; ip route show table all | grep %s; ip -6 route show table all | grep %s; ip neigh show | grep %s; "+
-			"ip -6 neigh show | grep %s; ip -6 neigh show proxy | grep %s; nft list ruleset | grep -e %s -e %s; }",
+			"ip -6 neigh show | grep %s; ip -6 neigh show proxy | grep %s; nft list ruleset | grep -e %s -e %s; } | grep .",
 		i.mac, i.ip4, i.ip6, i.ip4, i.ip6, i.ip6, i.ip4, i.ip6))
 }
 
-// change reboots the routed instance and changes its cards while it runs.
-func (t *test) change(ctx context.Context) {
+// change reboots the routed instance, in each of these ways, and changes its cards while it runs.
+func (t *test) change(ctx context.Context, reboots ...string) {
 	i := routedInstance()
-	for _, kind := range []string{"soft", "hard"} {
+	for _, kind := range reboots {
 		t.ganeti(ctx, "gnt-instance reboot, "+kind, "gnt-instance reboot -t "+kind+" --shutdown-timeout 1 "+i.name)
 		t.plugged(ctx, "node1", i)
 		t.pingable(ctx, i)
@@ -163,7 +163,7 @@ func (t *test) move(ctx context.Context, i instance, to string) {
 		fmt.Printf("    pings to %s: %s\n", addr, p)
 		t.check(ok && p.answered > 0 && p.last, "%s answers %s after the move to %s", i.name, addr, to)
 	}
-	t.sh(ctx, to, "tail -5 /var/log/weft-agent.log; tail -5 /var/log/syslog")
+	t.sh(ctx, to, "grep ' weft\\[.*'"+i.name+" /var/log/syslog | tail -1")
 }
 
 // stop stops both instances.

@@ -27,7 +27,7 @@ func (t *test) run(ctx context.Context, letters string) {
 		'a': {"Ganeti as it is: a cluster, its networks, an instance", t.stock},
 		'b': {"weft ganeti install", t.install},
 		'c': {"instances of both networks, plugged in by weft", t.start},
-		'd': {"reboot, hotplug", t.change},
+		'd': {"reboot, hotplug", func(ctx context.Context) { t.change(ctx, "soft", "hard") }},
 		'e': {"live migration, there and back", t.migrate},
 		'f': {"stop: nothing is left", t.stop},
 		'g': {"the same on uplinks that ifupdown made, with no network in node.yaml", t.ifupdown},
