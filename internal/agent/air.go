@@ -166,7 +166,7 @@ func (t *Tap) macs() (host, guest frame.MAC, err error) {
 	return host, guest, err
 }
 
-// Knock asks the guest behind the tap for its address.
+// Knock asks the guest behind the tap for an address of its own.
 func (a *LinkAir) Knock(_ context.Context, t Tap, addr netip.Addr) error {
 	if err := a.open(); err != nil {
 		return err
@@ -197,6 +197,9 @@ func (a *LinkAir) Answer(h Heard, dev string) error {
 	return nil
 }
 
+// heardMost is how many frames wait until somebody reads them, before they are left to the kernel's buffers.
+const heardMost = 1024
+
 // Listen returns what is heard on the links until ctx ends. Guests are answered on the way.
 func (a *LinkAir) Listen(ctx context.Context) (<-chan Heard, error) {
 	if err := a.open(); err != nil {
@@ -206,7 +209,7 @@ func (a *LinkAir) Listen(ctx context.Context) (<-chan Heard, error) {
 	if err != nil {
 		return nil, fmt.Errorf("hear ARP and neighbour discovery: %w", err)
 	}
-	heard := make(chan Heard)
+	heard := make(chan Heard, heardMost)
 	go func() {
 		defer close(heard)
 		for e := range events {

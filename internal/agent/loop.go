@@ -6,8 +6,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"maps"
-	"slices"
 	"sync"
 	"time"
 
@@ -49,18 +47,25 @@ type Loop struct {
 
 	wake     chan<- struct{} // a round is to follow
 	checks   sync.WaitGroup
+	heard    <-chan Heard
 	mu       sync.Mutex // of all below
 	claims   []Claim
-	ways     map[string]string // of each uplink device: how frames leave by it
-	index    map[string]int    // of each uplink device
-	macs     map[string]string // of each uplink device
-	taps     map[int]Tap       // by ifindex
-	early    map[int]string    // by ifindex of what is no known tap: the guest that was heard there last, its MAC
+	ways     map[string]string  // of each uplink device: how frames leave by it
+	index    map[string]int     // of each uplink device
+	macs     map[string]string  // of each uplink device
+	taps     map[int]Tap        // by ifindex
+	early    map[int]earlyGuest // by ifindex of what is no known tap: the guest that was heard there last
 	ahead    map[string][]plan.Op
 	warned   map[netstate.Key]bool      // of the rules that stand too early
 	doors    map[string][]chan struct{} // by NIC: who waits to hear its guest
 	alarms   map[Claim]time.Time        // when a contested claim was looked at
-	defended map[Claim]time.Time
+	defended map[Claim]time.Time        // when it was last spoken of
+	frames   map[string]uint64          // by NIC: how often its guest was heard
+	losses   int                        // how often frames were lost
+	moves    map[string]move            // by NIC
+	turn     int                        // counts the rounds
+	arriving map[string]bool            // NICs that are being claimed
+	checking map[string]bool            // NICs whose guest is being asked whether it is still here
 }
 
 // Voice announces addresses, again and again for a while.
@@ -76,7 +81,8 @@ func (l *Loop) Run(ctx context.Context) error {
 		return err
 	}
 	l.doors, l.alarms, l.defended = map[string][]chan struct{}{}, map[Claim]time.Time{}, map[Claim]time.Time{}
-	l.early = map[int]string{}
+	l.early, l.moves, l.frames = map[int]earlyGuest{}, map[string]move{}, map[string]uint64{}
+	l.arriving, l.checking = map[string]bool{}, map[string]bool{}
 	var ears sync.WaitGroup
 	defer func() { ears.Wait(); l.checks.Wait() }()
 	wake := make(chan struct{}, 1)
@@ -183,6 +189,7 @@ func (l *Loop) reload() error {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.turn++ // what was done before this is in what it sees
 	if string(text) != string(l.Node.Text) {
 		l.log().Info("hold the node to its file", "bytes", len(text))
 	}
@@ -238,7 +245,7 @@ func (l *Loop) round(ctx context.Context) error {
 		l.learn(n.Spec, v)
 		l.warn(v.Early())
 		for _, tap := range l.cameEarly() {
-			l.checks.Go(func() { l.arrive(ctx, tap, l.wake) })
+			l.arrive(ctx, tap, l.wake)
 		}
 	}
 	if err != nil {
@@ -258,49 +265,4 @@ func (l *Loop) warn(early []netstate.Rule) {
 		}
 	}
 	l.warned = now
-}
-
-// learn takes over what the node answers for now, and announces what is new or goes another way.
-func (l *Loop) learn(node *spec.Node, v *View) {
-	claims, all, ways := standing(Claims(node, v.NICs), v.Have), Claims(node, arrived(v.NICs)), map[string]string{}
-	for _, c := range all {
-		if _, seen := ways[c.Dev]; !seen {
-			ways[c.Dev] = wayOut(v.Have, c.Dev)
-		}
-	}
-	taps, ahead := tapsOf(node, v), l.aheadOf(node, v)
-	index, macs := places(v.Have, all)
-	l.mu.Lock()
-	var fresh []Claim
-	old := make(map[Claim]bool, len(l.claims))
-	for _, c := range l.claims {
-		old[c] = true
-	}
-	for _, c := range claims {
-		if ways[c.Dev] != "" && (!old[c] || l.ways[c.Dev] != ways[c.Dev]) {
-			fresh = append(fresh, c)
-		}
-		delete(old, c)
-	}
-	l.settling(fresh)
-	for dev, way := range ways {
-		if before, known := l.ways[dev]; known && before != way {
-			l.log().Info("uplink changed", "dev", dev, "from", before, "to", way)
-		}
-	}
-	l.claims, l.ways, l.index, l.macs, l.taps, l.ahead = claims, ways, index, macs, taps, ahead
-	l.mu.Unlock()
-	if l.Ears != nil {
-		l.Ears.Guests(slices.Collect(maps.Values(taps)))
-	}
-	if l.Voice == nil {
-		return
-	}
-	lost := make([]Claim, 0, len(old))
-	for c := range old {
-		lost = append(lost, c)
-	}
-	l.Voice.Withdraw(lost...)
-	l.Voice.Announce(fresh...)
-	l.Stats.announced.Add(float64(len(fresh)))
 }

@@ -5,6 +5,7 @@ package agent_test
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -29,12 +30,20 @@ type alive struct {
 	*kerneltest.Fake
 	mu    sync.Mutex
 	index map[string]int
+	look  func() // called once, when the node is looked at for the next time
 }
 
 func (a *alive) Observe(ctx context.Context, want *netstate.State) (*netstate.State, error) {
 	s, err := a.Fake.Observe(ctx, want)
 	if err != nil {
 		return nil, err
+	}
+	a.mu.Lock()
+	look := a.look
+	a.look = nil
+	a.mu.Unlock()
+	if look != nil {
+		look()
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -53,6 +62,12 @@ func (a *alive) Observe(ctx context.Context, want *netstate.State) (*netstate.St
 	return s, nil
 }
 
+func (a *alive) whenLooked(do func()) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.look = do
+}
+
 func (a *alive) indexOf(name string) int {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -66,19 +81,31 @@ type air struct {
 	withdrawn []string
 	answered  []string
 	heard     chan agent.Heard
-	answers   bool // guests answer when somebody knocks
+	answers   func(agent.Tap, netip.Addr) bool // whether the guest answers when somebody knocks; nil: never
+	said      chan string                      // where it is not nil: what is announced (+) and withdrawn (-), too
+	slow      time.Duration                    // how long an answer takes
 	host      *alive
 }
 
-func (a *air) Announce(claims ...agent.Claim) { a.note(&a.announced, claims) }
-func (a *air) Withdraw(claims ...agent.Claim) { a.note(&a.withdrawn, claims) }
+func (a *air) Announce(claims ...agent.Claim) { a.note(&a.announced, "+", claims) }
+func (a *air) Withdraw(claims ...agent.Claim) { a.note(&a.withdrawn, "-", claims) }
 
-func (a *air) note(to *[]string, claims []agent.Claim) {
+func (a *air) note(to *[]string, sign string, claims []agent.Claim) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for _, c := range claims {
 		*to = append(*to, c.Addr.String()+" "+c.Dev)
+		if a.said != nil {
+			a.said <- sign + c.Addr.String()
+		}
 	}
+}
+
+// guests says whether guests answer.
+func (a *air) guests(answer func(agent.Tap, netip.Addr) bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.answers = answer
 }
 
 func (a *air) take() []string {
@@ -90,22 +117,53 @@ func (a *air) take() []string {
 	return said
 }
 
-func (a *air) Listen(context.Context) (<-chan agent.Heard, error) { return a.heard, nil }
+func (a *air) Listen(ctx context.Context) (<-chan agent.Heard, error) {
+	heard := make(chan agent.Heard, 16)
+	go func() {
+		defer close(heard)
+		for {
+			select {
+			case h := <-a.heard:
+				heard <- h
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	return heard, nil
+}
 
 func (a *air) Guests([]agent.Tap) {}
 
 func (a *air) Answer(h agent.Heard, dev string) error {
 	a.mu.Lock()
+	slow := a.slow
+	a.mu.Unlock()
+	time.Sleep(slow) // of the bubble's own time
+	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.answered = append(a.answered, h.Asks.String()+" "+dev)
+	if a.said != nil {
+		a.said <- "=" + h.Asks.String()
+	}
 	return nil
 }
 
-func (a *air) Knock(_ context.Context, tap agent.Tap, _ netip.Addr) error {
-	if a.answers {
-		a.heard <- agent.Heard{IfIndex: tap.Index, Guest: tap.NIC.MAC}
+func (a *air) Knock(ctx context.Context, tap agent.Tap, addr netip.Addr) error {
+	a.mu.Lock()
+	answers := a.answers
+	a.mu.Unlock()
+	if answers != nil && answers(tap, addr) {
+		a.say(ctx, agent.Heard{IfIndex: tap.Index, Guest: tap.NIC.MAC})
 	}
 	return nil
+}
+
+func (a *air) say(ctx context.Context, h agent.Heard) {
+	select {
+	case a.heard <- h:
+	case <-ctx.Done():
+	}
 }
 
 // kept is a loop at work on a model of a kernel.
@@ -118,37 +176,13 @@ type kept struct {
 }
 
 // keep starts a loop in a bubble of synctest and runs the test once it has nothing left to do.
-func keep(t *testing.T, test func(t *testing.T, k *kept)) {
+func keep(t *testing.T, test func(t *testing.T, k *kept)) { keepFile(t, routedFile, test) }
+
+// keepFile is keep with another node file.
+func keepFile(t *testing.T, file string, test func(t *testing.T, k *kept)) {
 	synctest.Test(t, func(t *testing.T) {
-		host := &alive{Fake: kerneltest.NewFake("eth0", "eth1", "tap0", "tap1"), index: map[string]int{}}
-		a := &air{heard: make(chan agent.Heard, 16), host: host}
-		store := nic.Store{Dir: t.TempDir()}
-		node := parse(t, routedFile)
-		k := &kept{host: host, air: a, wake: make(chan struct{}, 1), node: &agent.Node{Spec: node, Store: store, Target: host}}
-		ready := make(chan struct{})
-		k.Loop = &agent.Loop{
-			Node: &agent.Node{Spec: node, Store: store, Target: host}, Voice: a, Ears: a, Wake: k.wake, Stats: agent.NewStats(),
-			Load: func() (*spec.Node, []byte, error) {
-				if !locked(t, store) {
-					t.Error("the file is read without the lock: what a verb has just applied would be undone")
-				}
-				return node, []byte(routedFile), nil
-			},
-			Ready: func() { close(ready) },
-		}
-		ctx, cancel := context.WithCancel(t.Context())
-		var running sync.WaitGroup
-		running.Go(func() {
-			if err := k.Run(ctx); err != nil {
-				t.Error(err)
-			}
-		})
-		defer func() {
-			cancel()
-			close(a.heard)
-			running.Wait()
-		}()
-		<-ready
+		k, end := begin(t, file, nil)
+		defer end()
 		test(t, k)
 	})
 }
@@ -162,6 +196,38 @@ func locked(t *testing.T, s nic.Store) bool {
 	}
 	defer f.Close()
 	return errors.Is(syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB), syscall.EWOULDBLOCK)
+}
+
+// begin starts a loop, waits until it has nothing left to do, and returns it with what ends it.
+func begin(t *testing.T, file string, log *slog.Logger) (*kept, func()) {
+	host := &alive{Fake: kerneltest.NewFake("eth0", "eth1", "tap0", "tap1"), index: map[string]int{}}
+	a := &air{heard: make(chan agent.Heard, 16), host: host}
+	store := nic.Store{Dir: t.TempDir()}
+	node := parse(t, file)
+	k := &kept{host: host, air: a, wake: make(chan struct{}, 1), node: &agent.Node{Spec: node, Store: store, Target: host}}
+	ready := make(chan struct{})
+	k.Loop = &agent.Loop{
+		Node: &agent.Node{Spec: node, Store: store, Target: host, Log: log}, Voice: a, Ears: a, Wake: k.wake, Stats: agent.NewStats(),
+		Load: func() (*spec.Node, []byte, error) {
+			if !locked(t, store) {
+				t.Error("the file is read without the lock: what a verb has just applied would be undone")
+			}
+			return node, []byte(file), nil
+		},
+		Ready: func() { close(ready) },
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	var running sync.WaitGroup
+	running.Go(func() {
+		if err := k.Run(ctx); err != nil {
+			t.Error(err)
+		}
+	})
+	<-ready
+	return k, func() {
+		cancel()
+		running.Wait()
+	}
 }
 
 // rest lets the loop do what it was woken for.
@@ -264,7 +330,7 @@ func TestLoopClaimsForAGuestThatCameEarly(t *testing.T) {
 func TestLoopWhenSomebodyElseClaims(t *testing.T) {
 	for _, here := range []bool{true, false} {
 		keep(t, func(t *testing.T, k *kept) {
-			k.air.answers = here
+			k.air.guests(func(agent.Tap, netip.Addr) bool { return here })
 			k.plug(t, routedGuest(false))
 			for range 3 { // a fresh claim is left alone for a while
 				k.rest()
