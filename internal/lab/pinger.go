@@ -92,7 +92,7 @@ func (r Loss) String() string {
 	fmt.Fprintf(&b, "%d sent, %d answered, %d lost, longest gap %s\n", r.Sent, r.Answered, r.Lost, r.Gap.Round(time.Millisecond))
 	lost, late := 0, 0
 	for i, s := range r.Resumes {
-		fmt.Fprintf(&b, "  switch %d: first answered ping was sent %s after it, %d lost after it, %d of them late\n",
+		fmt.Fprintf(&b, "  switch %d: of the pings sent after it, the first that got an answer (whenever that came) was sent %s after it; %d lost, %d of them late\n",
 			i+1, s.Back.Round(time.Millisecond), s.Lost, s.Late)
 		lost, late = lost+s.Lost, late+s.Late
 	}

@@ -40,12 +40,12 @@ func TestMeasure(t *testing.T) {
 		"nothing lost": {pings(100, between(0, 0)), nil, at(1010), "100 sent, 100 answered, 0 lost, longest gap 10ms\n  0 switches, 0 lost after them, 0 of them late\n"},
 		// 195..209 are sent at 1950..2090 ms: ten of them after the switch at 1995, of which five more than 50 ms later.
 		"a switch": {pings(300, between(195, 209)), []time.Time{at(1995)}, at(3010),
-			"300 sent, 285 answered, 15 lost, longest gap 160ms\n  switch 1: first answered ping was sent 105ms after it, 10 lost after it, 5 of them late\n  1 switches, 10 lost after them, 5 of them late\n"},
+			"300 sent, 285 answered, 15 lost, longest gap 160ms\n  switch 1: of the pings sent after it, the first that got an answer (whenever that came) was sent 105ms after it; 10 lost, 5 of them late\n  1 switches, 10 lost after them, 5 of them late\n"},
 		"two switches": {pings(300, between(195, 209)), []time.Time{at(1005), at(1995)}, at(3010),
-			"300 sent, 285 answered, 15 lost, longest gap 160ms\n  switch 1: first answered ping was sent 5ms after it, 5 lost after it, 5 of them late\n" +
-				"  switch 2: first answered ping was sent 105ms after it, 10 lost after it, 5 of them late\n  2 switches, 15 lost after them, 10 of them late\n"},
+			"300 sent, 285 answered, 15 lost, longest gap 160ms\n  switch 1: of the pings sent after it, the first that got an answer (whenever that came) was sent 5ms after it; 5 lost, 5 of them late\n" +
+				"  switch 2: of the pings sent after it, the first that got an answer (whenever that came) was sent 105ms after it; 10 lost, 5 of them late\n  2 switches, 15 lost after them, 10 of them late\n"},
 		"dead at the end": {pings(300, between(101, 300)), []time.Time{at(995)}, at(3010),
-			"300 sent, 100 answered, 200 lost, longest gap 2.01s\n  switch 1: first answered ping was sent 5ms after it, 200 lost after it, 196 of them late\n  1 switches, 200 lost after them, 196 of them late\n"},
+			"300 sent, 100 answered, 200 lost, longest gap 2.01s\n  switch 1: of the pings sent after it, the first that got an answer (whenever that came) was sent 5ms after it; 200 lost, 196 of them late\n  1 switches, 200 lost after them, 196 of them late\n"},
 		"under way at the end": {pings(102, between(101, 102)), nil, at(1030), "102 sent, 100 answered, 0 lost, longest gap 10ms\n  0 switches, 0 lost after them, 0 of them late\n"},
 	}
 	for name, test := range tests {
