@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"strconv"
 	"syscall"
 	"time"
 
@@ -105,10 +106,28 @@ func (o *options) repeat(store nic.Store, id string) error {
 	p := exec.Command(self, "--file", o.file, "--run", o.run, "nic", "announce", "--repeat", id) // stdio is /dev/null
 	p.Dir = "/"
 	p.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	if err := keepFiles(); err != nil {
+		return fmt.Errorf("announce again: %w", err)
+	}
 	if err := p.Start(); err != nil {
 		return fmt.Errorf("announce again: %w", err)
 	}
 	return p.Process.Release()
+}
+
+// keepFiles keeps from processes that are started whatever this one has open beyond standard error. QEMU's network script
+// has the tap open, which lives as long as anybody has.
+func keepFiles() error {
+	open, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		return err
+	}
+	for _, f := range open {
+		if fd, err := strconv.Atoi(f.Name()); err == nil && fd > 2 {
+			syscall.CloseOnExec(fd)
+		}
+	}
+	return nil
 }
 
 // withNIC is withNode for a verb about the NIC that its argument names.
