@@ -17,7 +17,7 @@ import (
 
 // imports says which packages of ours a package may import. What is not listed may import none.
 var imports = map[string][]string{
-	"cmd/weft":                   {"internal/agent", "internal/ganeti", "internal/ifupdown", "internal/kernel", "internal/lab", "internal/libvirt", "internal/netstate", "internal/nic", "internal/plan", "internal/qemu", "internal/spec", "internal/vm"},
+	"cmd/weft":                   {"internal/agent", "internal/ganeti", "internal/ifupdown", "internal/kernel", "internal/lab", "internal/libvirt", "internal/netstate", "internal/nic", "internal/plan", "internal/qemu", "internal/qmp", "internal/spec", "internal/vm"},
 	"hack/ganeti":                {"internal/vm"},
 	"hack/vm":                    {"internal/vm"},
 	"internal/agent":             {"internal/announce", "internal/compile", "internal/frame", "internal/guest", "internal/netstate", "internal/nic", "internal/plan", "internal/spec", "internal/wire"},

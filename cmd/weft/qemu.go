@@ -3,22 +3,25 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/spf13/cobra"
 
 	"weft/internal/agent"
 	"weft/internal/qemu"
+	"weft/internal/qmp"
 	"weft/internal/spec"
 )
 
 func newQEMUCommand(o *options) *cobra.Command {
 	c := &cobra.Command{Use: "qemu", Short: "Plug in the guests of a QEMU that is started by hand", Args: cobra.NoArgs}
-	c.AddCommand(newQEMUUp(o), newQEMUDown(o))
+	c.AddCommand(newQEMUUp(o), newQEMUClaim(o), newQEMUDown(o))
 	return c
 }
 
@@ -84,6 +87,81 @@ func (f *qemuFlags) nic(tap string, pid int) (spec.NIC, error) {
 	}
 	n.Instance, n.Prepared = guest.Name, guest.Incoming
 	return n, nil
+}
+
+func newQEMUClaim(o *options) *cobra.Command {
+	var monitor string
+	var timeout time.Duration
+	c := &cobra.Command{
+		Use:   "claim --qmp SOCKET [--timeout TIME] TAP...",
+		Short: "Answer for a guest's addresses when its migration has brought it here",
+		Long: `Wait until the guest of the QEMU with this monitor (-qmp unix:SOCKET,server,nowait) runs here, then answer for the
+addresses of its taps, which weft qemu up or weft nic prepare has prepared, and announce them. If QEMU or the guest ends
+before, if the migration fails, or if the time is over, nothing is claimed and the exit status is 1.
+
+A monitor serves one client at a time: give QEMU one for weft alone. Where an agent runs, which hears the guest on the
+tap, this verb is not needed; it is for nodes without one, and for scripts that want to know.`,
+		Example: "  weft qemu claim --qmp /run/vm/web1.qmp --timeout 10m tap6",
+		Args:    cobra.MinimumNArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			ids, err := o.nicIDs(args)
+			if err != nil {
+				return err
+			}
+			ctx := c.Context()
+			if timeout > 0 {
+				limited, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("given up after %s", timeout))
+				defer cancel()
+				ctx = limited
+			}
+			if err := qmp.WaitRunning(ctx, monitor); err != nil {
+				return fmt.Errorf("claim %s: %w", strings.Join(args, " "), err)
+			}
+			return o.claim(c, ids)
+		},
+	}
+	c.Flags().StringVar(&monitor, "qmp", "", "the unix socket of a monitor of the guest's QEMU")
+	c.Flags().DurationVar(&timeout, "timeout", 0, "give up after this time, such as 90s or 10m (default: never)")
+	if err := c.MarkFlagRequired("qmp"); err != nil {
+		panic(err) // only if the flag above is misspelled
+	}
+	return c
+}
+
+// nicIDs returns the IDs of the NICs that these taps are now. While they are waited for, a tap may become another VM's.
+func (o *options) nicIDs(taps []string) ([]string, error) {
+	node, closing, err := o.openHeld()
+	if err != nil {
+		return nil, err
+	}
+	defer closing()
+	var ids []string
+	for _, tap := range taps {
+		n, err := find(node, tap)
+		if err != nil {
+			return nil, err
+		}
+		ids = append(ids, n.ID)
+	}
+	return ids, nil
+}
+
+// claim claims the NICs with these IDs, whose guest runs here. The node is as it is now, not as it was when the waiting
+// began. The node that the guest came from may still answer, and is not asked.
+func (o *options) claim(c *cobra.Command, ids []string) error {
+	node, closing, err := o.openHeld()
+	if err != nil {
+		return err
+	}
+	defer closing()
+	node.Force = true
+	_, end := printSteps(node, c.OutOrStdout(), false)
+	defer end()
+	var errs []error
+	for _, id := range ids {
+		errs = append(errs, node.Claim(c.Context(), id))
+	}
+	return errors.Join(errs...)
 }
 
 func newQEMUDown(o *options) *cobra.Command {
