@@ -91,10 +91,8 @@ func (o *options) background(ctx context.Context, done <-chan struct{}, log *slo
 	defer signal.Ignore(syscall.SIGHUP)
 	tick := time.NewTicker(5 * time.Second)
 	defer tick.Stop()
-	for {
-		if err := stats.Write(metrics); err != nil {
-			log.Warn("no metrics", "err", err)
-		}
+	for failing := false; ; {
+		failing = writeMetrics(stats, metrics, log, failing)
 		select {
 		case <-done:
 			return
@@ -136,4 +134,16 @@ func (o *options) held(store nic.Store) (*spec.Node, []byte, error) {
 	}
 	s, err := spec.Parse(name, text)
 	return s, text, err
+}
+
+// writeMetrics writes the metrics and reports whether that failed. It says so where it did not before.
+func writeMetrics(stats *agent.Stats, file string, log *slog.Logger, failing bool) bool {
+	err := stats.Write(file)
+	switch {
+	case err != nil && !failing:
+		log.Warn("no metrics", "err", err)
+	case err == nil && failing:
+		log.Info("metrics again", "file", file)
+	}
+	return err != nil
 }

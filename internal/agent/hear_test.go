@@ -258,6 +258,7 @@ func TestLoopTellsNetworksApart(t *testing.T) {
 				k.air.heard <- k.announcedBy(dev, red.Addresses[0])
 				k.rest()
 				k.expect(t, "withdrawn", k.air.withdrawn, []string{"10.9.0.5 " + dev})
+				k.expect(t, "announced for who stays", k.air.take(), nil)
 				for _, c := range []spec.NIC{red, blue} {
 					if gone := k.prepared(t, c.ID); gone != (dev == map[string]string{"red": "bond0.31", "blue": "bond0.32"}[c.Network]) {
 						t.Errorf("%s released: %v", c.Network, gone)

@@ -24,6 +24,7 @@ func TestPrune(t *testing.T) {
 			claims: []Claim{kept}, alarms: both, defended: maps.Clone(both),
 			taps:   map[int]Tap{5: {NIC: spec.NIC{ID: "here"}}},
 			early:  map[int]earlyGuest{6: {at: now}, 7: {at: now}},
+			Stats:  NewStats(),
 			frames: map[string]uint64{"here": 1, "gone": 1},
 		}
 		have := &netstate.State{}
@@ -44,6 +45,13 @@ func TestPrune(t *testing.T) {
 		}
 		if l.frames["here"] != 1 || len(l.frames) != 1 {
 			t.Errorf("frames: %v", l.frames)
+		}
+		// With each round.
+		l.Node = &Node{}
+		l.alarms[gone] = now
+		l.learn(&spec.Node{}, &View{Have: have})
+		if n := len(l.alarms) + len(l.defended) + len(l.frames); n != 0 || len(l.early) != 1 {
+			t.Errorf("without a NIC: %v, %v, %v, %v", l.alarms, l.defended, l.frames, l.early)
 		}
 	})
 }
