@@ -21,14 +21,14 @@ demo: ## the main job: the talk's live demo on a virtual datacenter (installs wh
 test: ## every test, on a real kernel too (installs what is missing)
 	@sh hack/install.sh test
 	@$(MAKE) --no-print-directory build
-	go run ./hack/vm -timeout 30m -unit ./... -kernel "$(KERNEL_LANE)"
+	WEFT_TEST_REQUIRE=qemu go run ./hack/vm -timeout 40m -unit ./... -kernel "$(KERNEL_LANE)"
 
 unit: ## the tests that need neither root nor a kernel of their own, in under a minute
 	go test ./...
 
 kernel: ## only the tests on a real kernel
 	@sh hack/install.sh test
-	go run ./hack/vm -timeout 30m -kernel "$(KERNEL_LANE)"
+	go run ./hack/vm -timeout 40m -kernel "$(KERNEL_LANE)"
 
 slow: ## scenarios that count lost packets: twenty migrations; on a quiet machine
 	@sh hack/install.sh test
