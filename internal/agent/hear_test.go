@@ -227,7 +227,7 @@ func TestLoopVisitsTakeTurns(t *testing.T) {
 		k.rests()
 		mu.Lock()
 		defer mu.Unlock()
-		if asked["tap0"] < 6 || asked["tap0"] > 12 || asked["tap1"] != asked["tap0"] {
+		if asked["tap0"] < 4 || asked["tap0"] > 8 || asked["tap1"] != asked["tap0"] {
 			t.Errorf("asked in 3 s: %v", asked)
 		}
 	})

@@ -229,7 +229,7 @@ func (l *Loop) knock(ctx context.Context, tap Tap, addr netip.Addr) bool {
 		}
 	}()
 	for range knocks {
-		l.ask(ctx, tap, addr)
+		l.ask(ctx, tap, addresses(tap, addr))
 		select {
 		case <-door:
 			return true
@@ -241,22 +241,19 @@ func (l *Loop) knock(ctx context.Context, tap Tap, addr netip.Addr) bool {
 	return false
 }
 
-// ask asks a guest for its addresses, that one first (the zero Addr for none), and for the link-local one that most guests
-// have. It may have configured one of them only: any answer will do.
-func (l *Loop) ask(ctx context.Context, tap Tap, addr netip.Addr) {
-	var addrs []netip.Addr
-	if addr.IsValid() {
-		addrs = append(addrs, addr)
-	}
+// addresses returns what a guest is asked for, the contested address first. It may have configured one of its addresses only,
+// or the link-local one that most guests have: any answer will do.
+func addresses(tap Tap, contested netip.Addr) []netip.Addr {
+	addrs := []netip.Addr{contested}
 	if mac, err := frame.ParseMAC(tap.NIC.MAC); err == nil {
 		addrs = append(addrs, frame.LinkLocal(mac))
 	}
-	for _, a := range tap.Addresses {
-		if len(addrs) < asksMost && !slices.Contains(addrs, a) {
-			addrs = append(addrs, a)
-		}
-	}
-	for _, a := range addrs {
+	return append(addrs, slices.DeleteFunc(slices.Clone(tap.Addresses), func(a netip.Addr) bool { return a == contested })...)
+}
+
+// ask asks a guest for addresses, though not for all of very many.
+func (l *Loop) ask(ctx context.Context, tap Tap, addrs []netip.Addr) {
+	for _, a := range addrs[:min(len(addrs), asksMost)] {
 		if err := l.Ears.Knock(ctx, tap, a); err != nil {
 			l.log().Debug("knock", "tap", tap.Name, "addr", a, "err", err) // the tap is going
 		}
@@ -264,7 +261,8 @@ func (l *Loop) ask(ctx context.Context, tap Tap, addr netip.Addr) {
 }
 
 // visits asks the guests of prepared NICs now and then. One that waits for its migration cannot answer; one that does runs
-// here, though nobody heard it begin to, or though it was taken for gone.
+// here, though nobody heard it begin to, or though it was taken for gone. What waits in the tap until then it answers all at
+// once: it is not asked for its link-local address, as the guards let a guest say only so much in that one's name.
 func (l *Loop) visits(ctx context.Context) {
 	tick := time.NewTicker(visitEvery)
 	defer tick.Stop()
@@ -275,7 +273,7 @@ func (l *Loop) visits(ctx context.Context) {
 		case <-tick.C:
 		}
 		for _, tap := range l.absent(last) {
-			l.ask(ctx, tap, netip.Addr{})
+			l.ask(ctx, tap, tap.Addresses)
 			last = tap.Index
 		}
 	}
