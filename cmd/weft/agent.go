@@ -14,6 +14,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/coreos/go-systemd/v22/daemon"
 	"github.com/spf13/cobra"
 
 	"weft/internal/agent"
@@ -76,12 +77,25 @@ func (o *options) keep(ctx context.Context, log *slog.Logger, metrics string) er
 		Node: node, Voice: air, Ears: air, Wake: wake, Stats: stats,
 		Load:  func() (*spec.Node, []byte, error) { return o.held(store) },
 		Adopt: o.adopt,
-		Ready: func() { log.Info("ready") },
+		Ready: func() { log.Info("ready"); tellReady(log) },
 	}
+	late := time.AfterFunc(readyMost, func() { tellReady(log) })
+	defer late.Stop()
 	done := make(chan struct{})
 	defer close(done)
 	go o.background(ctx, done, log, stats, metrics)
 	return loop.Run(ctx)
+}
+
+// readyMost is how long whatever is ordered after the agent waits for it: where something cannot be had, as with a card that
+// died, the guests that do not need it are to start.
+const readyMost = 20 * time.Second
+
+// tellReady tells systemd, where the agent is a service of type notify, that what is ordered after it can start.
+func tellReady(log *slog.Logger) {
+	if _, err := daemon.SdNotify(false, daemon.SdNotifyReady); err != nil {
+		log.Warn("tell systemd", "err", err)
+	}
 }
 
 // background writes the metrics now and then, and applies the node file on SIGHUP.

@@ -95,8 +95,15 @@ func (l *Loop) Run(ctx context.Context) error {
 		ears.Go(func() { l.hear(ctx, heard, wake) })
 	}
 	if l.Adopt != nil {
-		if err := l.reload(); err != nil {
-			return err
+		for wait := retryFirst; ; wait = min(2*wait, retryMost) {
+			err := l.reload()
+			if err == nil {
+				break
+			}
+			l.log().Error("not converged", "err", err, "retry_in", wait)
+			if !await(ctx, wait, nil, l.Wake, nil) {
+				return nil
+			}
 		}
 		if err := l.Adopt(ctx, l.node()); err != nil {
 			l.log().Error("take over the hypervisor's NICs", "err", err)
