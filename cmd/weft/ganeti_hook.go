@@ -18,7 +18,6 @@ import (
 	"weft/internal/agent"
 	"weft/internal/ganeti"
 	"weft/internal/netstate"
-	"weft/internal/nic"
 	"weft/internal/spec"
 )
 
@@ -56,7 +55,7 @@ func (o *options) openGaneti(log *slog.Logger) (*ganetiSite, func(), error) {
 	if s.tables, err = readTables(""); err != nil {
 		return nil, nil, err
 	}
-	node, closing, err := o.openWith(func() (*spec.Node, []byte, error) { return o.held(nic.Store{Dir: o.run}) })
+	node, closing, err := o.openHeld()
 	if err != nil {
 		return nil, nil, err
 	}

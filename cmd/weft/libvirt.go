@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/syslog"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -16,7 +17,6 @@ import (
 
 	"weft/internal/agent"
 	"weft/internal/libvirt"
-	"weft/internal/nic"
 	"weft/internal/spec"
 )
 
@@ -75,11 +75,6 @@ func runHook(c *cobra.Command, o *options, op string) error {
 	return h.Run(ctx, op, c.InOrStdin())
 }
 
-// openHeld opens the node as an agent holds it: a mistake in a node file that nobody applied yet keeps no VM from starting.
-func (o *options) openHeld() (*agent.Node, func(), error) {
-	return o.openWith(func() (*spec.Node, []byte, error) { return o.held(nic.Store{Dir: o.run}) })
-}
-
 // hook returns what runs libvirt's hooks on this node; force takes addresses that somebody else seems to have.
 func (o *options) hook(force bool) (h *libvirt.Hook, closing func()) {
 	done := func() {}
@@ -110,6 +105,11 @@ type hookNode struct{ *agent.Node }
 
 func (n hookNode) Networks() map[string]*spec.Network { return n.Spec.Networks }
 func (n hookNode) NICs() ([]spec.NIC, error)          { return n.Store.List() }
+
+func (n hookNode) Renewed(o spec.NIC) bool {
+	tap, err := net.InterfaceByName(o.Name)
+	return err == nil && o.IfIndex != 0 && tap.Index != o.IfIndex
+}
 
 func newLibvirtInstall() *cobra.Command {
 	var dir string

@@ -67,7 +67,7 @@ In a routed network the node asks first whether somebody else has one of the add
 announces them when it answers for them.`,
 		Example: "  weft nic add --name tap0 --mac aa:00:00:94:ed:40 --network public --ip 62.217.124.53 --ip 2001:db8:993::53",
 		Args:    cobra.NoArgs,
-		RunE:    o.withNode(func(c *cobra.Command, node *agent.Node, _ []string) error { return o.add(c, node, f, false) }),
+		RunE:    with(o.openForNew, func(c *cobra.Command, node *agent.Node, _ []string) error { return o.add(c, node, f, false) }),
 	}
 	f.define(c)
 	c.Flags().BoolVar(&f.force, "force", false, "claim addresses also where somebody else seems to have them")
@@ -82,7 +82,7 @@ func newNICPrepare(o *options) *cobra.Command {
 		Long: `Plug in the interface of a VM that does not run here yet: the target of a live migration. Its tap is plugged in and guarded,
 and the node answers for none of its addresses until weft nic claim says so, or until an agent hears the guest on the tap.`,
 		Args: cobra.NoArgs,
-		RunE: o.withNode(func(c *cobra.Command, node *agent.Node, _ []string) error { return o.add(c, node, f, true) }),
+		RunE: with(o.openForNew, func(c *cobra.Command, node *agent.Node, _ []string) error { return o.add(c, node, f, true) }),
 	}
 	f.define(c)
 	return c
@@ -118,7 +118,7 @@ func (o *options) add(c *cobra.Command, node *agent.Node, f nicFlags, prepared b
 		}
 	}
 	node.Force = f.force
-	return plug(c, node, n)
+	return o.plug(c, node, n)
 }
 
 // idFor returns the ID of the NIC that this very tap and MAC are plugged in as, or a new one.
@@ -156,7 +156,7 @@ func newNICMove(o *options) *cobra.Command {
 			if n.Prefixes, err = f.routed(); err != nil {
 				return err
 			}
-			return plug(c, node, n)
+			return o.plug(c, node, n)
 		}),
 	}
 	c.Flags().StringVar(&f.network, "network", "", "the network to move to (default: the one that it is in)")
@@ -165,7 +165,12 @@ func newNICMove(o *options) *cobra.Command {
 	return c
 }
 
-func plug(c *cobra.Command, node *agent.Node, n spec.NIC) error {
+func (o *options) plug(c *cobra.Command, node *agent.Node, n spec.NIC) error {
+	if node.Spec.Networks[n.Network] == nil {
+		if s, _, err := o.spec(); err == nil && s.Networks[n.Network] != nil {
+			return fmt.Errorf("network %q is in %s, which is not applied yet: weft apply comes first", n.Network, o.file)
+		}
+	}
 	_, end := printSteps(node, c.OutOrStdout(), false)
 	defer end()
 	return node.Plug(c.Context(), n)

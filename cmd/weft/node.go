@@ -5,7 +5,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"os"
 
@@ -25,12 +24,18 @@ type options struct {
 // open reads the node file and opens the kernel of the network namespace that weft was started in.
 func (o *options) open() (*agent.Node, func(), error) { return o.openWith(o.spec) }
 
-// openForNICs is open for a verb about NICs alone: where there is no node file, hypervisors may have brought networks.
-func (o *options) openForNICs() (*agent.Node, func(), error) {
+// openHeld opens the node as an agent holds it, for hooks and for verbs about NICs: a file that is being edited, and that nobody
+// applied yet, has no bearing on them.
+func (o *options) openHeld() (*agent.Node, func(), error) {
+	return o.openWith(func() (*spec.Node, []byte, error) { return o.held(nic.Store{Dir: o.run}) })
+}
+
+// openForNew is openHeld for a verb that brings a NIC: it takes a file.
+func (o *options) openForNew() (*agent.Node, func(), error) {
 	return o.openWith(func() (*spec.Node, []byte, error) {
-		s, text, err := o.spec()
-		if errors.Is(err, fs.ErrNotExist) {
-			return &spec.Node{}, nil, nil
+		s, text, err := o.held(nic.Store{Dir: o.run})
+		if err == nil && text == nil {
+			return o.spec()
 		}
 		return s, text, err
 	})
@@ -69,7 +74,7 @@ type (
 func (o *options) withNode(do doing) verb { return with(o.open, do) }
 
 // withNICs is withNode for a verb about NICs alone.
-func (o *options) withNICs(do doing) verb { return with(o.openForNICs, do) }
+func (o *options) withNICs(do doing) verb { return with(o.openHeld, do) }
 
 func with(open func() (*agent.Node, func(), error), do doing) verb {
 	return func(c *cobra.Command, args []string) error {

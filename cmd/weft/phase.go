@@ -133,7 +133,7 @@ func keepFiles() error {
 // withNIC is withNode for a verb about the NIC that its argument names.
 func (o *options) withNIC(do func(c *cobra.Command, node *agent.Node, id string) error) func(*cobra.Command, []string) error {
 	return func(c *cobra.Command, args []string) error {
-		node, closing, err := o.openForNICs()
+		node, closing, err := o.openHeld()
 		if err != nil {
 			return err
 		}

@@ -30,6 +30,8 @@ type Node interface {
 	NICs() ([]spec.NIC, error)
 	Plug(ctx context.Context, n spec.NIC) error
 	Unplug(ctx context.Context, id string) error
+	// Renewed reports whether another tap has the name of the one that the NIC was plugged in with.
+	Renewed(n spec.NIC) bool
 }
 
 // Hook runs libvirt's hooks for QEMU guests.
@@ -128,7 +130,7 @@ func (h *Hook) update(ctx context.Context, d *Domain) error {
 		delete(gone, n.ID)
 		o, known := was[n.ID]
 		n.Prepared = o.Prepared
-		if !known || o.Name != n.Name || o.Network != n.Network || !slices.Equal(o.Addresses, n.Addresses) || !slices.Equal(o.Prefixes, n.Prefixes) {
+		if !known || node.Renewed(o) || o.Name != n.Name || o.Network != n.Network || !slices.Equal(o.Addresses, n.Addresses) || !slices.Equal(o.Prefixes, n.Prefixes) {
 			errs = append(errs, node.Plug(ctx, n))
 		}
 	}

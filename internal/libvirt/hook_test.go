@@ -22,7 +22,10 @@ type fakeNode struct {
 	nics []spec.NIC
 	log  []string
 	fail string // the tap that cannot be plugged in
+	anew string // the tap that was made anew
 }
+
+func (f *fakeNode) Renewed(n spec.NIC) bool { return n.Name == f.anew }
 
 func (f *fakeNode) Networks() map[string]*spec.Network { return networks }
 func (f *fakeNode) NICs() ([]spec.NIC, error)          { return slices.Clone(f.nics), nil }
@@ -163,5 +166,22 @@ func TestMarksThatCannotBeKept(t *testing.T) {
 	}
 	if err := h.Run(t.Context(), "start", strings.NewReader(live(nics(public), ethernet))); err == nil {
 		t.Error("a mark that says nothing is taken for one")
+	}
+}
+
+// TestUpdateOfTapMadeAnew detaches and attaches an interface, which has the same name and addresses after that.
+func TestUpdateOfTapMadeAnew(t *testing.T) {
+	t.Parallel()
+	node := &fakeNode{}
+	h := &Hook{Dir: t.TempDir(), Now: time.Now, Open: func() (Node, error) { return node, nil }}
+	for _, anew := range []string{"", "", "vnet0"} {
+		node.anew = anew
+		if err := h.Update(t.Context(), strings.NewReader(live(nics(public), ethernet))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want := []string{"plug vnet0 public prepared=false", "plug vnet0 public prepared=false"}
+	if diff := cmp.Diff(want, node.log); diff != "" {
+		t.Errorf("(-want +have):\n%s", diff)
 	}
 }
