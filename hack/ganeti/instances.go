@@ -90,12 +90,14 @@ func (t *test) plugged(ctx context.Context, node string, i instance) {
 }
 
 // unplugged asks whether a node has anything of an instance left, and shows that. Stock Ganeti calls nothing when
-// a NIC goes; the agent sees it.
+// a NIC goes; the agent sees it. That the other node has the instance now is what any neighbour of theirs may have learned.
 func (t *test) unplugged(ctx context.Context, node string, i instance) {
+	other := map[string]string{"node1": "02:00:00:00:02:00", "node2": "02:00:00:00:01:00"}[node]
 	t.wait(ctx, short, node, "nothing of "+i.name+" is left on "+node, fmt.Sprintf(
-		"! { weft nic list | grep %s; ip route show table all | grep %s; ip -6 route show table all | grep %s; ip neigh show | grep %s; "+
-			"ip -6 neigh show | grep %s; ip -6 neigh show proxy | grep %s; nft list ruleset | grep -e %s -e %s; } | grep .",
-		i.mac, i.ip4, i.ip6, i.ip4, i.ip6, i.ip6, i.ip4, i.ip6))
+		"! { weft nic list | grep %s; ip route show table all | grep %s; ip -6 route show table all | grep %s; "+
+			"{ ip neigh show | grep %s; ip -6 neigh show | grep %s; } | grep -v ' dev bond0.993 lladdr %s '; "+
+			"ip -6 neigh show proxy | grep %s; nft list ruleset 2>/dev/null | grep -e %s -e %s; } | grep .",
+		i.mac, i.ip4, i.ip6, i.ip4, i.ip6, other, i.ip6, i.ip4, i.ip6))
 }
 
 // change reboots the routed instance, in each of these ways, and changes its cards while it runs.

@@ -3,7 +3,8 @@
 // Command ganeti tests weft under a real Ganeti: Debian's packages in two VMs, which a third connects to
 // each other and to an internet of its own. It makes the nodes' root file system (once), boots the
 // VMs, runs the steps, prints a transcript of them, and ends the VMs. It owns the folder of one run; it
-// opens no port and makes no interface on this machine. The VM itself is package internal/vm's.
+// opens no port and makes no interface on this machine. The VM itself is package internal/vm's. The nodes are emulated (never
+// this machine's KVM), and so is the virtualization of their CPUs, by which KVM runs the instances in them.
 package main
 
 import (
