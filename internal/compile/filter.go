@@ -19,7 +19,9 @@ const (
 	setRuleLinks  = "rule_uplinks"
 	setMACs       = "macs"     // the MAC that a guest has
 	setSenders4   = "senders4" // the addresses that a guest has, where there is no VRF
-	setSenders6   = "senders6"
+	setSenders6   = "senders6" // everywhere
+	setOnLink4    = "on_link4" // the subnets of uplink devices
+	setOnLink6    = "on_link6"
 	setARPSenders = "arp_senders" // the addresses that a guest may send ARP from
 	setARPAnswers = "arp_answers" // the addresses that the node answers for on an uplink device
 	// The prefixes behind a guest: where it may send ARP from, and those of the subnet, which the node answers for.
@@ -34,6 +36,16 @@ const (
 	flood    = "flood"
 	tooFast  = nft.Expr("update @" + flood + " { iifname limit rate over 5/second burst 30 packets }")
 	fromLink = nft.Expr("ip6 saddr fe80::/10") // of any MAC's making, so there is no end to them
+)
+
+// asked4 and asked6 are the neighbours on uplinks that a guest has lately sent something to, and strangers the guests that
+// have lately sent to others than these. Who sends to a neighbour has the host ask for it, and a question that nobody
+// answers stays in the table for three seconds, whatever gc_thresh says: an IPv6 subnet has no end of them. With these
+// numbers a guest has at most 360 open at a time, as a pair is forgotten after nft.DynamicTimeout, also one in use.
+const (
+	asked4    = "asked4"
+	asked6    = "asked6"
+	strangers = "strangers"
 )
 
 // arpSource is the map that says which address the node's own ARP requests come from, by the group of the device that
@@ -68,6 +80,15 @@ func (b *builder) guard(who string, n *spec.Network) {
 		b.element(who, nft.Inet, marks, fmt.Sprintf("0x%08x", uplink), nft.IfName(dev))
 		b.rule(who, netstate.Rule{Family: 6, Priority: prefIIF, FwMark: uplink, Table: n.TableNumber()})
 	}
+	for _, f := range b.families(n) {
+		set := setOnLink4
+		if f.number == 6 {
+			set = setOnLink6
+		}
+		if f.uplink != "" && f.Subnet.IsValid() && !f.Subnet.IsSingleIP() {
+			b.element(who, nft.Inet, set, "", nft.IfName(f.uplink), f.Subnet.String())
+		}
+	}
 	if n.IPv4 == nil {
 		return
 	}
@@ -91,12 +112,11 @@ func (b *builder) guardNIC(who string, n *spec.Network, nic *spec.NIC) {
 		return
 	}
 	for _, a := range nic.Addresses {
-		if n.VRFName() == "" {
-			set := setSenders4
-			if a.Is6() {
-				set = setSenders6
-			}
-			b.element(who, nft.Inet, set, "", name, a.String())
+		switch {
+		case a.Is6():
+			b.element(who, nft.Inet, setSenders6, "", name, a.String())
+		case n.VRFName() == "":
+			b.element(who, nft.Inet, setSenders4, "", name, a.String())
 		}
 		if a.Is4() {
 			b.speaks(who, n, nic, setARPSenders, setARPAnswers, a.String())
@@ -166,7 +186,12 @@ func (b *builder) inetGuard() nft.Table {
 	t := nft.Table{
 		Family: nft.Inet, Name: nft.TableName,
 		Sets: []nft.Set{
+			{Name: asked4, Key: []string{"ifname", "ipv4_addr"}, Dynamic: true},
+			{Name: asked6, Key: []string{"ifname", "ipv6_addr"}, Dynamic: true},
 			{Name: flood, Key: []string{"ifname"}, Dynamic: true},
+			{Name: strangers, Key: []string{"ifname"}, Dynamic: true},
+			{Name: setOnLink4, Key: []string{"ifname", "ipv4_addr"}, Interval: true},
+			{Name: setOnLink6, Key: []string{"ifname", "ipv6_addr"}, Interval: true},
 			{Name: setMACs, Key: []string{"ifname", "ether_addr"}},
 			{Name: marks, Key: []string{"ifname"}, Data: "mark"},
 			{Name: setRuleTaps, Key: []string{"devgroup"}},
@@ -178,7 +203,10 @@ func (b *builder) inetGuard() nft.Table {
 		},
 		Chains: []nft.Chain{
 			verdict(dropFlood), verdict(dropHairpin), verdict(dropHost), verdict(dropMAC), verdict(dropProxy), verdict(dropSource),
-			fromTap("from_tap", rule("fib saddr . iif oif missing", "jump "+dropSource), rule("jump host_from_tap")),
+			fromTap("from_tap", rule("fib saddr . iif oif missing", "jump "+dropSource),
+				rule("icmpv6 type nd-neighbor-solicit", "jump asks"), rule("icmpv6 type nd-router-solicit", "jump asks"), rule("jump host_from_tap")),
+			// Whoever asks is a neighbour, also a sender in a prefix behind the guest. Those of its own addresses are permanent.
+			{Name: "asks", Rules: []nft.Rule{rule("iifname . ip6 saddr @"+setSenders6, "jump host_from_tap"), rule(tooFast, "jump "+dropFlood)}},
 			// A lookup for a packet that came by a certain device does not see the rules about devices.
 			fromTap("from_rule_tap", rule("iifname . ip saddr @"+setSenders4, "jump host_from_tap"),
 				rule("iifname . ip6 saddr @"+setSenders6, "jump host_from_tap"), rule("jump "+dropSource)),
@@ -194,8 +222,15 @@ func (b *builder) inetGuard() nft.Table {
 			},
 			{
 				Name: "forward", Type: "filter", Hook: "forward", Policy: "accept",
-				Rules: []nft.Rule{rule("iifgroup @"+setRuleLinks, "oifgroup @"+setRuleLinks, "jump "+dropHairpin)},
+				Rules: []nft.Rule{
+					rule("iifgroup @"+setRuleLinks, "oifgroup @"+setRuleLinks, "jump "+dropHairpin),
+					rule("oifname . ip6 daddr @"+setOnLink6, "jump to_neighbour"),
+					rule("oifname . ip daddr @"+setOnLink4, "jump to_neighbour"),
+				},
 			},
+			{Name: "to_neighbour", Rules: []nft.Rule{rule("iifgroup @"+setRuleTaps, "jump to_neighbour_from_rule_tap"), rule("jump to_neighbour_from_vrf")}},
+			toNeighbour("to_neighbour_from_rule_tap", "iifname"),
+			toNeighbour("to_neighbour_from_vrf", "meta sdifname"),
 		},
 	}
 	if zones := b.zones(); len(zones) > 0 {
@@ -250,6 +285,19 @@ func hostFromTap() nft.Chain {
 		rule("ip daddr 255.255.255.255", "udp dport 67", "accept"),
 		rule("ip daddr 255.255.255.255", "jump "+dropHost),
 		rule("ip daddr 224.0.0.0/4", "jump "+dropHost),
+		rule("accept"),
+	}}
+}
+
+// toNeighbour limits how many neighbours the host has to ask for because a guest sends to them. The tap is named by its field.
+func toNeighbour(name, tap string) nft.Chain {
+	pair4, pair6 := tap+" . ip daddr", tap+" . ip6 daddr"
+	return nft.Chain{Name: name, Rules: []nft.Rule{
+		rule(nft.Expr(pair6+" @"+asked6), "accept"),
+		rule(nft.Expr(pair4+" @"+asked4), "accept"),
+		rule(nft.Expr("update @"+strangers+" { "+tap+" limit rate over 20/second burst 100 packets }"), "jump "+dropFlood),
+		rule(nft.Expr("add @" + asked6 + " { " + pair6 + " }")),
+		rule(nft.Expr("add @" + asked4 + " { " + pair4 + " }")),
 		rule("accept"),
 	}}
 }

@@ -13,6 +13,7 @@ import (
 // first it clears none away, above the last it takes none. The kernel's own 128, 512 and 1024 are fewer than a node has
 // guests. The table is one for the whole machine, so that one network that fills it would cut off the others; the entries of
 // guests are permanent and count for nothing, which leaves all this to the neighbours on the uplinks: about 10 MB at most.
+// Questions that are open cannot be cleared away; the guards limit how many of them each guest causes (see asked6).
 var gcThresh = [3]string{"8192", "16384", "32768"}
 
 // forwarding turns on what the whole node needs for the network's families.

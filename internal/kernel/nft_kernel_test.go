@@ -180,6 +180,8 @@ func comes(objects ...netstate.Object) []nft.Change {
 
 // nftSets are sets of every type, for nftExprs.
 var nftSets = []nft.Set{
+	{Name: "asked4", Key: []string{"ifname", "ipv4_addr"}, Dynamic: true},
+	{Name: "asked6", Key: []string{"ifname", "ipv6_addr"}, Dynamic: true},
 	{Name: "by_group", Key: []string{"devgroup"}},
 	{Name: "by_mac", Key: []string{"ether_addr"}},
 	{Name: "by_name", Key: []string{"ifname"}},
@@ -218,6 +220,9 @@ meta mark set 0x00865131
 meta mark set iifname map @marks
 update @flood { iifname limit rate over 5/second burst 30 packets }
 update @flood { oifname limit rate over 2000/second burst 1 packets }
+add @asked4 { iifname . ip daddr }
+add @asked6 { iifname . ip6 daddr }
+iifname . ip daddr @asked4
 meta l4proto udp
 meta l4proto != ipv6-icmp
 udp dport 67
@@ -317,22 +322,43 @@ func TestNftExprs(t *testing.T) {
 			for _, r := range table.Chains[1].Rules {
 				used[r.String()] = true
 			}
-			s := newNftSpace(t)
-			s.apply(nft.Change{New: table})
-			s.want(table)
-			if diff := cmp.Diff(table.Ruleset(nil), s.list(table)); diff != "" {
-				t.Errorf("nft list (-ours +nft's):\n%s", diff)
-			}
-			s.apply(nft.Change{Old: table})
-			s.want()
-			s.replayAtOnce(nft.Change{New: table})
-			s.want(table)
+			roundNft(t, table)
 		})
 	}
 	for _, e := range nftExprs {
 		if !used[e] && !t.Failed() {
 			t.Errorf("no family takes %q", e)
 		}
+	}
+}
+
+// roundNft writes the table, reads it back equal, compares nft's list of it, and has nft write the printed lines.
+func roundNft(t *testing.T, table nft.Table) {
+	s := newNftSpace(t)
+	s.apply(nft.Change{New: table})
+	s.want(table)
+	if diff := cmp.Diff(table.Ruleset(nil), s.list(table)); diff != "" {
+		t.Errorf("nft list (-ours +nft's):\n%s", diff)
+	}
+	s.apply(nft.Change{Old: table})
+	s.want()
+	s.replayAtOnce(nft.Change{New: table})
+	s.want(table)
+}
+
+// TestNftPorts is TestNftExprs for what only the hook forward knows: the port of a VRF that a packet came by.
+func TestNftPorts(t *testing.T) {
+	for _, family := range []nft.Family{nft.Inet, nft.IP6} {
+		forward := nft.Chain{Name: "rules", Hook: "forward"}
+		for _, e := range []nft.Expr{
+			`meta sdifname "tap0"`, `meta sdifname != "tap0"`, "meta sdifname @by_name", "meta sdifname . ip6 daddr @asked6", "add @asked6 { meta sdifname . ip6 daddr }",
+			"update @flood { meta sdifname limit rate over 20/second burst 100 packets }", "meta mark set meta sdifname map @marks",
+		} {
+			forward.Rules = append(forward.Rules, nft.Rule{Exprs: []nft.Expr{e}})
+		}
+		t.Run(string(family), func(t *testing.T) {
+			roundNft(t, nft.Table{Family: family, Name: nft.TableName, Sets: nftSets, Chains: []nft.Chain{forward}}.Canonical())
+		})
 	}
 }
 

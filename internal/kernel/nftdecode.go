@@ -181,13 +181,8 @@ func decodeNftField(field string, load expr.Any, raw []nftRaw) (nft.Term, bool) 
 	}
 	t := nft.Term{Op: "match", Fields: []string{field}}
 	if _, ok := raw[1].expr.(*expr.Lookup); !ok && len(raw) > 2 {
-		if lookup, ok := raw[2].expr.(*expr.Lookup); ok {
-			for second := range nftLoads {
-				two := nft.Term{Op: "match", Fields: []string{field, second}, Set: lookup.SetName, Not: lookup.Invert}
-				if nftStartsWith(raw, encodeNftLookup(two)) {
-					return two, true
-				}
-			}
+		if two, ok := decodeNftPair(field, raw); ok {
+			return two, true
 		}
 	}
 	switch e := raw[1].expr.(type) {
@@ -229,6 +224,25 @@ func decodeNftField(field string, load expr.Any, raw []nftRaw) (nft.Term, bool) 
 		return decodeNftValue(t, cmp.Data, bits)
 	}
 	return t, false
+}
+
+// decodeNftPair guesses the term that loads this field and another one, and looks them up or adds them.
+func decodeNftPair(field string, raw []nftRaw) (nft.Term, bool) {
+	two := nft.Term{Fields: []string{field, ""}}
+	switch e := raw[2].expr.(type) {
+	case *expr.Lookup:
+		two.Op, two.Set, two.Not = "match", e.SetName, e.Invert
+	case *expr.Dynset:
+		two.Op, two.Set = "note", e.SetName
+	default:
+		return two, false
+	}
+	for two.Fields[1] = range nftLoads {
+		if nftStartsAs(raw, two) {
+			return two, true
+		}
+	}
+	return two, false
 }
 
 // decodeNftValue sets the term's value to these bytes, of which so many bits count.

@@ -23,12 +23,16 @@ const (
 	nftRegVerdict = unix.NFT_REG_VERDICT
 )
 
+// metaKeySDIFNAME is NFT_META_SDIFNAME (nf_tables.h), which the library does not have.
+const metaKeySDIFNAME expr.MetaKey = 34
+
 // nftLoads are the expressions that bring a field of nft.Expr's list into register 1.
 var nftLoads = map[string]expr.Any{
 	"iifgroup":      nftMeta(expr.MetaKeyIIFGROUP),
 	"oifgroup":      nftMeta(expr.MetaKeyOIFGROUP),
 	"iifname":       nftMeta(expr.MetaKeyIIFNAME),
 	"oifname":       nftMeta(expr.MetaKeyOIFNAME),
+	"meta sdifname": nftMeta(metaKeySDIFNAME),
 	"ip saddr":      nftPayload(expr.PayloadBaseNetworkHeader, 12, 4),
 	"ip daddr":      nftPayload(expr.PayloadBaseNetworkHeader, 16, 4),
 	"ip6 saddr":     nftPayload(expr.PayloadBaseNetworkHeader, 8, 16),
@@ -157,6 +161,9 @@ func encodeNftTerm(t nft.Term) ([]expr.Any, error) {
 			&expr.Immediate{Register: nftReg1, Data: native.AppendUint16(nil, uint16(n))},
 			&expr.Ct{Key: expr.CtKeyZONE, Register: nftReg1, SourceRegister: true},
 		}, nil
+	case "note":
+		note := &expr.Dynset{SrcRegKey: nftReg1, SetName: t.Set, Operation: unix.NFT_DYNSET_OP_ADD}
+		return append(encodeNftPair(t), note), nil
 	case "limit":
 		rate, burst, err := t.Rate()
 		if err != nil {
@@ -221,6 +228,11 @@ func encodeNftVerdict(t nft.Term) *expr.Verdict {
 
 // encodeNftLookup looks one field, or a name and one more field side by side, up in a set.
 func encodeNftLookup(t nft.Term) []expr.Any {
+	return append(encodeNftPair(t), &expr.Lookup{SourceRegister: nftReg1, SetName: t.Set, Invert: t.Not})
+}
+
+// encodeNftPair loads the one field or the two.
+func encodeNftPair(t nft.Term) []expr.Any {
 	out := []expr.Any{nftLoads[t.Fields[0]]}
 	if len(t.Fields) > 1 {
 		switch load := nftLoads[t.Fields[1]].(type) {
@@ -234,7 +246,7 @@ func encodeNftLookup(t nft.Term) []expr.Any {
 			out = append(out, &second)
 		}
 	}
-	return append(out, &expr.Lookup{SourceRegister: nftReg1, SetName: t.Set, Invert: t.Not})
+	return out
 }
 
 // encodeNftCompare compares a field with a value. A prefix that ends at a byte is a shorter field, any other is masked.

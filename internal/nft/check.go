@@ -177,6 +177,9 @@ func (t Table) checkTerm(term Term) error {
 		if layer := fields[f].layer; layer != "" && !slices.Contains(layers[t.Family], layer) {
 			return fmt.Errorf("%s is not in packets of family %s", f, t.Family)
 		}
+		if f == "meta sdifname" && (t.Family == ARP || t.Family == BridgeFamily) {
+			return fmt.Errorf("family %s has no VRF", t.Family)
+		}
 	}
 	switch term.Op {
 	case "readdress":
@@ -208,7 +211,7 @@ func (t Table) checkTerm(term Term) error {
 		if term.Set != "" {
 			return t.checkLookup(term, "mark")
 		}
-	case "limit":
+	case "limit", "note":
 		if s := t.set(term.Set); s != nil && !s.Dynamic {
 			return fmt.Errorf("set %s is not dynamic", s.Name)
 		}

@@ -11,18 +11,20 @@ import (
 
 // Expr is one match or statement of a rule in nft's own spelling, out of this closed list:
 //
-//	expr     = match | fib | rewrite | readdress | zone | mark | limit | "counter" | "accept" | "drop" | "jump" chain
+//	expr     = match | fib | rewrite | readdress | zone | mark | limit | note | "counter" | "accept" | "drop" | "jump" chain
 //	match    = field [ "!=" ] ( value | "@" set )
-//	         | ( "iifname" | "oifname" ) "." field [ "!=" ] "@" set
+//	         | name "." field [ "!=" ] "@" set
 //	fib      = "fib" ( "saddr . iif" | "daddr . iif" | "daddr" | "daddr . mark . iif" | "daddr . mark" ) "oif" ( "missing" | "exists" )
 //	         | "fib daddr type local"
-//	rewrite  = "arp saddr ip set" ( "iifgroup" | "oifgroup" | "iifname" | "oifname" ) "map" "@" map
+//	rewrite  = "arp saddr ip set" ( "iifgroup" | "oifgroup" | name ) "map" "@" map
 //	readdress = "ip6 daddr set" ( "@th,64,128" | "ip6 daddr & ff02::1:ffff:ffff | ff02::1:ff00:0" )
 //	zone     = "ct zone set" number of 1 to 65535
-//	mark     = "meta mark set" ( a number as 0x and eight digits | ( "iifname" | "oifname" ) "map" "@" map )
-//	limit    = "update" "@" set "{" ( "iifname" | "oifname" ) "limit rate over" number "/second burst" number "packets" "}"
+//	mark     = "meta mark set" ( a number as 0x and eight digits | name "map" "@" map )
+//	limit    = "update" "@" set "{" name "limit rate over" number "/second burst" number "packets" "}"
+//	note     = "add" "@" set "{" name "." field "}"
+//	name     = "iifname" | "oifname" | "meta sdifname"
 //	field    = "iifgroup" | "oifgroup"                   value: the number of a device group
-//	         | "iifname" | "oifname"                     value: a name in double quotes, no pattern
+//	         | name                                      value: a name in double quotes, no pattern
 //	         | "ip saddr" | "ip daddr"                   value: an address, or a prefix of 1 to 31 bits
 //	         | "ip6 saddr" | "ip6 daddr"                 value: an address, or a prefix of 1 to 127 bits
 //	         | "ether saddr"                             value: a MAC in lower case
@@ -36,7 +38,9 @@ import (
 // The two forms of readdress make of a neighbour solicitation's destination its target, and of such an address again the
 // group that it is asked for in (solicited-node, RFC 4291 section 2.7.1).
 //
-// A limit matches the packets of an interface that come faster; what has been seen of each is kept in a dynamic set.
+// A limit matches the packets of an interface that come faster; what has been seen of each is kept in a dynamic set. A note
+// adds an element to such a set, unless it is there already. The sdifname is the port that a packet in a VRF came by, where
+// iifname is the VRF: at the hooks forward and input.
 //
 // There is one spelling for each, nft's; Parse refuses every other. What is observed and is not in the list is spelled
 // "unknown(…)", which Parse refuses too, so that it never equals anything of weft's.
@@ -44,11 +48,11 @@ type Expr string
 
 // Term is an Expr taken apart.
 type Term struct {
-	Op     string   // "match", "fib", "rewrite", "readdress", "zone", "mark", "limit", "counter", "accept", "drop", "jump"
-	Fields []string // match: what is compared; rewrite, mark, limit: what is looked up
+	Op     string   // "match", "fib", "rewrite", "readdress", "zone", "mark", "limit", "note", "counter", "accept", "drop", "jump"
+	Fields []string // match: what is compared; rewrite, mark, limit: what is looked up; note: what is added
 	Not    bool     // match with "!="; fib: "missing"
 	Value  string   // match: what the field is compared with, unless it is a set; fib: what is looked up; readdress, zone, mark: what is set; limit: "5/second burst 30"
-	Set    string   // match, limit: name of the set; mark, rewrite: name of the map
+	Set    string   // match, limit, note: name of the set; mark, rewrite: name of the map
 	Chain  string   // jump: name of the chain
 }
 
@@ -63,6 +67,7 @@ var fields = map[string]field{
 	"oifgroup":      {"devgroup", ""},
 	"iifname":       {"ifname", ""},
 	"oifname":       {"ifname", ""},
+	"meta sdifname": {"ifname", ""},
 	"ip saddr":      {"ipv4_addr", "ip"},
 	"ip daddr":      {"ipv4_addr", "ip"},
 	"ip6 saddr":     {"ipv6_addr", "ip6"},
@@ -143,6 +148,9 @@ func parse(s string) (Term, error) {
 	if rest, ok := strings.CutPrefix(s, "update @"); ok {
 		return parseLimit(rest)
 	}
+	if rest, ok := strings.CutPrefix(s, "add @"); ok {
+		return parseNote(rest)
+	}
 	if rest, ok := strings.CutPrefix(s, "arp saddr ip set "); ok {
 		by, name, ok := strings.Cut(rest, " map @")
 		if !ok || fields[by].typ == "" || fields[by].layer != "" {
@@ -160,7 +168,7 @@ func parseMark(s string) (Term, error) {
 		return Term{Op: "mark", Value: s}, err
 	}
 	if fields[by].typ != "ifname" {
-		return Term{}, fmt.Errorf("want iifname or oifname and a map")
+		return Term{}, fmt.Errorf("want the name of an interface and a map")
 	}
 	return Term{Op: "mark", Fields: []string{by}, Set: name}, checkName(name)
 }
@@ -170,13 +178,23 @@ func parseLimit(s string) (Term, error) {
 	by, rest, ok := strings.Cut(rest, " limit rate over ")
 	value, end := strings.CutSuffix(rest, " packets }")
 	if !ok || !end || fields[by].typ != "ifname" {
-		return Term{}, fmt.Errorf("want a set, iifname or oifname, and a rate")
+		return Term{}, fmt.Errorf("want a set, the name of an interface, and a rate")
 	}
 	t := Term{Op: "limit", Fields: []string{by}, Set: name, Value: value}
 	if _, _, err := t.Rate(); err != nil {
 		return Term{}, err
 	}
 	return t, checkName(name)
+}
+
+func parseNote(s string) (Term, error) {
+	name, rest, _ := strings.Cut(s, " { ")
+	by, end := strings.CutSuffix(rest, " }")
+	t := Term{Op: "note", Fields: strings.Split(by, " . "), Set: name}
+	if !end || len(t.Fields) != 2 {
+		return Term{}, fmt.Errorf("want a set and two fields")
+	}
+	return t, t.checkSet()
 }
 
 // Rate returns the packets per second that a limit lets pass, and how many at once.
@@ -238,7 +256,7 @@ func (t Term) checkSet() error {
 			return fmt.Errorf("%s is not looked up in sets", f)
 		}
 		if i > 1 || len(t.Fields) > 1 && (i == 0) != (fields[f].typ == "ifname") {
-			return fmt.Errorf("want iifname or oifname and one more field")
+			return fmt.Errorf("want the name of an interface and one more field")
 		}
 	}
 	return checkName(t.Set)
@@ -279,6 +297,8 @@ func (t Term) Expr() Expr {
 		return Expr("ip6 daddr set " + t.Value)
 	case "limit":
 		return Expr("update @" + t.Set + " { " + t.Fields[0] + " limit rate over " + t.Value + " packets }")
+	case "note":
+		return Expr("add @" + t.Set + " { " + strings.Join(t.Fields, " . ") + " }")
 	case "zone":
 		return Expr("ct zone set " + t.Value)
 	case "rewrite":

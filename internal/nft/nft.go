@@ -53,7 +53,7 @@ type Set struct {
 	Data string   `json:"data,omitempty"` // a map's data type: "ipv4_addr", "verdict", …
 	// Interval says that the last part of a key is a prefix, never one address ("flags interval"); only of two parts.
 	Interval bool `json:"interval,omitempty"`
-	// Dynamic says that rules add the elements (Expr's limit), which last a minute: they are no Elements of weft's.
+	// Dynamic says that rules add the elements (Expr's limit and note), which last for DynamicTimeout: they are no Elements of weft's.
 	Dynamic bool `json:"dynamic,omitempty"`
 }
 

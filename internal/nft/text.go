@@ -100,10 +100,10 @@ func (s Set) types() string {
 	return t
 }
 
-// What a dynamic set has at most, and for how long after the last packet.
+// What a dynamic set has at most, and for how long after the rule that adds it last matched (a note: first).
 const (
 	DynamicSize    = 65535
-	DynamicTimeout = time.Minute
+	DynamicTimeout = 10 * time.Second
 )
 
 // declaration spells what is between the braces, an entry per line of nft's.
@@ -113,7 +113,7 @@ func (s Set) declaration() []string {
 		d = append(d, "flags interval")
 	}
 	if s.Dynamic {
-		d = append(d, fmt.Sprintf("size %d", DynamicSize), "flags dynamic,timeout", "timeout 1m")
+		d = append(d, fmt.Sprintf("size %d", DynamicSize), "flags dynamic,timeout", "timeout 10s")
 	}
 	return d
 }
