@@ -40,12 +40,15 @@ const (
 
 // asked4 and asked6 are the neighbours on uplinks that a guest has lately sent something to, and strangers the guests that
 // have lately sent to others than these. Who sends to a neighbour has the host ask for it, and a question that nobody
-// answers stays in the table for three seconds, whatever gc_thresh says: an IPv6 subnet has no end of them. With these
-// numbers a guest has at most 360 open at a time, as a pair is forgotten after nft.DynamicTimeout, also one in use.
+// answers stays in the table for three seconds, whatever gc_thresh says: an IPv6 subnet has no end of them, and a large one of
+// IPv4 many. With these numbers a guest can talk to a thousand neighbours at a time and has at most 1,800 questions open, as
+// a pair is forgotten after nft.DynamicTimeout, also one in use.
 const (
 	asked4    = "asked4"
 	asked6    = "asked6"
 	strangers = "strangers"
+
+	fewAddresses = 12 // bits of a subnet that are no danger to the table
 )
 
 // arpSource is the map that says which address the node's own ARP requests come from, by the group of the device that
@@ -85,7 +88,7 @@ func (b *builder) guard(who string, n *spec.Network) {
 		if f.number == 6 {
 			set = setOnLink6
 		}
-		if f.uplink != "" && f.Subnet.IsValid() && !f.Subnet.IsSingleIP() {
+		if f.uplink != "" && f.Subnet.IsValid() && f.Subnet.Addr().BitLen()-f.Subnet.Bits() > fewAddresses {
 			b.element(who, nft.Inet, set, "", nft.IfName(f.uplink), f.Subnet.String())
 		}
 	}
@@ -295,7 +298,7 @@ func toNeighbour(name, tap string) nft.Chain {
 	return nft.Chain{Name: name, Rules: []nft.Rule{
 		rule(nft.Expr(pair6+" @"+asked6), "accept"),
 		rule(nft.Expr(pair4+" @"+asked4), "accept"),
-		rule(nft.Expr("update @"+strangers+" { "+tap+" limit rate over 20/second burst 100 packets }"), "jump "+dropFlood),
+		rule(nft.Expr("update @"+strangers+" { "+tap+" limit rate over 100/second burst 500 packets }"), "jump "+dropFlood),
 		rule(nft.Expr("add @" + asked6 + " { " + pair6 + " }")),
 		rule(nft.Expr("add @" + asked4 + " { " + pair4 + " }")),
 		rule("accept"),
