@@ -188,12 +188,16 @@ var nftSets = []nft.Set{
 	{Name: "by_v4", Key: []string{"ipv4_addr"}},
 	{Name: "by_v6", Key: []string{"ipv6_addr"}},
 	{Name: "flood", Key: []string{"ifname"}, Dynamic: true},
+	{Name: "group_mac", Key: []string{"devgroup", "ether_addr"}},
+	{Name: "group_target", Key: []string{"devgroup", nft.ToTarget}},
 	{Name: "group_v4", Key: []string{"devgroup"}, Data: "ipv4_addr"},
 	{Name: "marks", Key: []string{"ifname"}, Data: "mark"},
 	{Name: "name_mac", Key: []string{"ifname", "ether_addr"}},
+	{Name: "name_target", Key: []string{"ifname", nft.ToTarget}},
 	{Name: "name_v4", Key: []string{"ifname", "ipv4_addr"}},
 	{Name: "name_v4_map", Key: []string{"ifname"}, Data: "ipv4_addr"},
 	{Name: "name_v6", Key: []string{"ifname", "ipv6_addr"}},
+	{Name: "sighted", Key: []string{"devgroup", "ether_addr"}, Dynamic: true},
 	{Name: "verdicts", Key: []string{"ifname"}, Data: "verdict"},
 }
 
@@ -202,6 +206,7 @@ var nftExprs = strings.Split(strings.TrimSpace(`
 accept
 drop
 jump other
+return
 counter
 fib saddr . iif oif missing
 fib saddr . iif oif exists
@@ -281,6 +286,36 @@ oifname . ip daddr != @name_v4
 iifname . ip6 saddr != @name_v6
 iifname . ether saddr != @name_mac
 oifname . ether saddr @name_mac
+ether daddr @by_mac
+ether daddr != 01:80:c2:00:00:0e
+ether type ip
+ether type != arp
+ether type ip6
+ether type 8021q
+ether type 8021ad
+ether type 0x8035
+iifname . arp saddr ether @name_mac
+iifname . arp daddr ip @name_v4
+arp daddr ip != 192.0.2.1
+arp htype != 1
+arp hlen != 6
+arp plen 4
+meta pkttype broadcast
+meta pkttype != multicast
+meta l4proto igmp
+meta l4proto vrrp
+meta l4proto != 255
+icmpv6 type mld-listener-query
+icmpv6 type mld-listener-report
+icmpv6 type != mld-listener-done
+icmpv6 type mld2-listener-report
+iifname . @th,64,128 @name_target
+iifgroup . @th,64,128 != @group_target
+oifgroup . ether saddr @group_mac
+iifgroup . ether saddr != @group_mac
+update @sighted { iifgroup . ether saddr timeout 1s }
+add @sighted { oifgroup . ether saddr }
+frag frag-off != 0
 `), "\n")
 
 // nftTables returns, for each family, a table with one rule of each of the expressions that it can have.

@@ -58,10 +58,17 @@ func (d *nftDecoder) next() nft.Expr {
 // after takes the Expr that comes after these dependencies, if it needs just these.
 func (d *nftDecoder) after(deps []nftDependency) (nft.Expr, bool) {
 	rest := d.raw[2*len(deps):]
-	t, n := decodeNftTerm(rest)
+	t, n := decodeNftTerm(rest, func(t nft.Term) bool { return slices.Equal(d.needs(t), deps) && nftParses(d.family, t) })
 	if n == 0 {
 		return "", false
 	}
+	d.seen = append(d.seen, deps...)
+	d.raw = rest[n:]
+	return t.Expr(), true
+}
+
+// needs returns the dependencies of the term that the rule has not had yet.
+func (d *nftDecoder) needs(t nft.Term) []nftDependency {
 	var need []nftDependency
 	for _, f := range t.Fields {
 		for _, dep := range nftDependencies(d.family, f) {
@@ -70,18 +77,12 @@ func (d *nftDecoder) after(deps []nftDependency) (nft.Expr, bool) {
 			}
 		}
 	}
-	e := t.Expr()
-	if !slices.Equal(need, deps) || !nftParses(e) {
-		return "", false
-	}
-	d.seen = append(d.seen, deps...)
-	d.raw = rest[n:]
-	return e, true
+	return need
 }
 
-func nftParses(e nft.Expr) bool {
-	_, err := nft.Parse(e)
-	return err == nil
+func nftParses(family nft.Family, t nft.Term) bool {
+	_, err := nft.Parse(t.Expr())
+	return err == nil && !slices.ContainsFunc(t.Fields, func(f string) bool { return !family.Has(f) })
 }
 
 // dependencies returns the dependencies that come next and are new in the rule.
@@ -117,62 +118,55 @@ func nftStartsWith(raw []nftRaw, exprs []expr.Any) bool {
 	return true
 }
 
-// decodeNftTerm reads the term that the expressions start with and says how many of them it is; 0 for none.
-func decodeNftTerm(raw []nftRaw) (nft.Term, int) {
-	if len(raw) == 0 {
-		return nft.Term{}, 0
-	}
-	switch e := raw[0].expr.(type) {
-	case *expr.Counter:
-		return nft.Term{Op: "counter"}, 1
-	case *expr.Verdict:
-		if op, ok := nftVerdicts[e.Kind]; ok {
-			return nft.Term{Op: op, Chain: e.Chain}, 1
-		}
-	case *expr.Fib:
-		if t := (nft.Term{Op: "fib", Value: nft.ToSelf}); nftStartsAs(raw, t) {
-			return t, 2
-		}
-		for _, what := range []string{"saddr . iif", "daddr . iif", "daddr", "daddr . mark . iif", "daddr . mark"} {
-			for _, not := range []bool{true, false} {
-				t := nft.Term{Op: "fib", Value: what, Not: not}
-				if exprs, err := encodeNftTerm(t); err == nil && nftStartsWith(raw, exprs) {
-					return t, len(exprs)
-				}
-			}
-		}
-	case *expr.Immediate:
-		if len(e.Data) == 4 {
-			t := nft.Term{Op: "mark", Value: fmt.Sprintf("0x%08x", native.Uint32(e.Data))}
-			if nftStartsAs(raw, t) {
-				return t, 2
-			}
-		}
-		if len(e.Data) == 2 {
-			t := nft.Term{Op: "zone", Value: strconv.Itoa(int(native.Uint16(e.Data)))}
-			if exprs, err := encodeNftTerm(t); err == nil && nftStartsWith(raw, exprs) {
-				return t, len(exprs)
-			}
-		}
-	case *expr.Meta, *expr.Payload:
-		for _, to := range []string{nft.ToTarget, nft.ToGroup} {
-			if exprs := encodeNftReaddress(to); nftStartsWith(raw, exprs) {
-				return nft.Term{Op: "readdress", Fields: []string{"ip6 daddr"}, Value: to}, len(exprs)
-			}
-		}
-		for field, load := range nftLoads {
-			if t, ok := decodeNftField(field, load, raw); ok {
-				exprs, err := encodeNftTerm(t)
-				if err == nil && nftStartsWith(raw, exprs) {
-					return t, len(exprs)
-				}
-			}
+// decodeNftTerm reads the term that the expressions start with, out of those that fit (the same bytes of a packet are one
+// field of ARP and another of IPv6), and says how many of them it is; 0 for none.
+func decodeNftTerm(raw []nftRaw, fits func(nft.Term) bool) (nft.Term, int) {
+	for _, t := range nftTerms(raw) {
+		if exprs, err := encodeNftTerm(t); err == nil && nftStartsWith(raw, exprs) && fits(t) {
+			return t, len(exprs)
 		}
 	}
 	return nft.Term{}, 0
 }
 
-var nftVerdicts = map[expr.VerdictKind]string{expr.VerdictAccept: "accept", expr.VerdictDrop: "drop", expr.VerdictJump: "jump"}
+// nftTerms guesses the terms that the expressions may start with. The caller checks the guesses by encoding them.
+func nftTerms(raw []nftRaw) (terms []nft.Term) {
+	if len(raw) == 0 {
+		return nil
+	}
+	switch e := raw[0].expr.(type) {
+	case *expr.Counter:
+		terms = append(terms, nft.Term{Op: "counter"})
+	case *expr.Verdict:
+		terms = append(terms, nft.Term{Op: nftVerdicts[e.Kind], Chain: e.Chain})
+	case *expr.Fib:
+		terms = append(terms, nft.Term{Op: "fib", Value: nft.ToSelf})
+		for _, what := range []string{"saddr . iif", "daddr . iif", "daddr", "daddr . mark . iif", "daddr . mark"} {
+			terms = append(terms, nft.Term{Op: "fib", Value: what, Not: true}, nft.Term{Op: "fib", Value: what})
+		}
+	case *expr.Immediate:
+		switch len(e.Data) {
+		case 4:
+			terms = append(terms, nft.Term{Op: "mark", Value: fmt.Sprintf("0x%08x", native.Uint32(e.Data))})
+		case 2:
+			terms = append(terms, nft.Term{Op: "zone", Value: strconv.Itoa(int(native.Uint16(e.Data)))})
+		}
+	case *expr.Exthdr:
+		terms = append(terms, nft.Term{Op: "match", Fields: []string{"frag frag-off"}, Not: true, Value: "0"})
+	case *expr.Meta, *expr.Payload:
+		for _, to := range []string{nft.ToTarget, nft.ToGroup} {
+			terms = append(terms, nft.Term{Op: "readdress", Fields: []string{"ip6 daddr"}, Value: to})
+		}
+		for field, load := range nftLoads {
+			if t, ok := decodeNftField(field, load, raw); ok {
+				terms = append(terms, t)
+			}
+		}
+	}
+	return terms
+}
+
+var nftVerdicts = map[expr.VerdictKind]string{expr.VerdictAccept: "accept", expr.VerdictDrop: "drop", expr.VerdictReturn: "return", expr.VerdictJump: "jump"}
 
 // decodeNftField guesses the term that starts by loading this field. The caller checks the guess by encoding it.
 func decodeNftField(field string, load expr.Any, raw []nftRaw) (nft.Term, bool) {
@@ -234,6 +228,9 @@ func decodeNftPair(field string, raw []nftRaw) (nft.Term, bool) {
 		two.Op, two.Set, two.Not = "match", e.SetName, e.Invert
 	case *expr.Dynset:
 		two.Op, two.Set = "note", e.SetName
+		if e.Operation == unix.NFT_DYNSET_OP_UPDATE {
+			two.Op = "sighting"
+		}
 	default:
 		return two, false
 	}
@@ -306,6 +303,8 @@ func decodeNftExpr(family nft.Family, name string, data []byte) expr.Any {
 		e = &expr.Ct{}
 	case "dynset":
 		e = &expr.Dynset{}
+	case "exthdr":
+		e = &expr.Exthdr{}
 	default:
 		return nil
 	}

@@ -28,21 +28,30 @@ const metaKeySDIFNAME expr.MetaKey = 34
 
 // nftLoads are the expressions that bring a field of nft.Expr's list into register 1.
 var nftLoads = map[string]expr.Any{
-	"iifgroup":      nftMeta(expr.MetaKeyIIFGROUP),
-	"oifgroup":      nftMeta(expr.MetaKeyOIFGROUP),
-	"iifname":       nftMeta(expr.MetaKeyIIFNAME),
-	"oifname":       nftMeta(expr.MetaKeyOIFNAME),
-	"meta sdifname": nftMeta(metaKeySDIFNAME),
-	"ip saddr":      nftPayload(expr.PayloadBaseNetworkHeader, 12, 4),
-	"ip daddr":      nftPayload(expr.PayloadBaseNetworkHeader, 16, 4),
-	"ip6 saddr":     nftPayload(expr.PayloadBaseNetworkHeader, 8, 16),
-	"ip6 daddr":     nftPayload(expr.PayloadBaseNetworkHeader, 24, 16),
-	"ether saddr":   nftPayload(expr.PayloadBaseLLHeader, 6, 6),
-	"arp operation": nftPayload(expr.PayloadBaseNetworkHeader, 6, 2),
-	"arp saddr ip":  nftPayload(expr.PayloadBaseNetworkHeader, 14, 4),
-	"icmpv6 type":   nftPayload(expr.PayloadBaseTransportHeader, 0, 1),
-	"meta l4proto":  nftMeta(expr.MetaKeyL4PROTO),
-	"udp dport":     nftPayload(expr.PayloadBaseTransportHeader, 2, 2),
+	"iifgroup":        nftMeta(expr.MetaKeyIIFGROUP),
+	"oifgroup":        nftMeta(expr.MetaKeyOIFGROUP),
+	"iifname":         nftMeta(expr.MetaKeyIIFNAME),
+	"oifname":         nftMeta(expr.MetaKeyOIFNAME),
+	"meta sdifname":   nftMeta(metaKeySDIFNAME),
+	"ip saddr":        nftPayload(expr.PayloadBaseNetworkHeader, 12, 4),
+	"ip daddr":        nftPayload(expr.PayloadBaseNetworkHeader, 16, 4),
+	"ip6 saddr":       nftPayload(expr.PayloadBaseNetworkHeader, 8, 16),
+	"ip6 daddr":       nftPayload(expr.PayloadBaseNetworkHeader, 24, 16),
+	"ether saddr":     nftPayload(expr.PayloadBaseLLHeader, 6, 6),
+	"ether daddr":     nftPayload(expr.PayloadBaseLLHeader, 0, 6),
+	"ether type":      nftPayload(expr.PayloadBaseLLHeader, 12, 2),
+	"arp htype":       nftPayload(expr.PayloadBaseNetworkHeader, 0, 2),
+	"arp hlen":        nftPayload(expr.PayloadBaseNetworkHeader, 4, 1),
+	"arp plen":        nftPayload(expr.PayloadBaseNetworkHeader, 5, 1),
+	"arp operation":   nftPayload(expr.PayloadBaseNetworkHeader, 6, 2),
+	"arp saddr ether": nftPayload(expr.PayloadBaseNetworkHeader, 8, 6),
+	"arp saddr ip":    nftPayload(expr.PayloadBaseNetworkHeader, 14, 4),
+	"arp daddr ip":    nftPayload(expr.PayloadBaseNetworkHeader, 24, 4),
+	"@th,64,128":      nftPayload(expr.PayloadBaseTransportHeader, 8, 16),
+	"meta pkttype":    nftMeta(expr.MetaKeyPKTTYPE),
+	"icmpv6 type":     nftPayload(expr.PayloadBaseTransportHeader, 0, 1),
+	"meta l4proto":    nftMeta(expr.MetaKeyL4PROTO),
+	"udp dport":       nftPayload(expr.PayloadBaseTransportHeader, 2, 2),
 }
 
 func nftMeta(key expr.MetaKey) *expr.Meta { return &expr.Meta{Key: key, Register: nftReg1} }
@@ -56,25 +65,35 @@ func nftPayload(base expr.PayloadBase, offset, length uint32) *expr.Payload {
 type nftDependency struct {
 	key   expr.MetaKey
 	value string // bytes
+	frame bool   // the Ethernet header's EtherType is asked for, and not the key
 }
 
 func (d nftDependency) exprs() []expr.Any {
-	return []expr.Any{nftMeta(d.key), &expr.Cmp{Op: expr.CmpOpEq, Register: nftReg1, Data: []byte(d.value)}}
+	load := expr.Any(nftMeta(d.key))
+	if d.frame {
+		load = nftLoads["ether type"]
+	}
+	return []expr.Any{load, &expr.Cmp{Op: expr.CmpOpEq, Register: nftReg1, Data: []byte(d.value)}}
 }
 
 // The dependencies that nft makes.
 var (
-	nftEthernet = nftDependency{expr.MetaKeyIIFTYPE, string(binary.NativeEndian.AppendUint16(nil, unix.ARPHRD_ETHER))}
-	nftICMPv6   = nftDependency{expr.MetaKeyL4PROTO, string([]byte{unix.IPPROTO_ICMPV6})}
-	nftUDP      = nftDependency{expr.MetaKeyL4PROTO, string([]byte{unix.IPPROTO_UDP})}
+	nftEthernet = nftDependency{key: expr.MetaKeyIIFTYPE, value: string(binary.NativeEndian.AppendUint16(nil, unix.ARPHRD_ETHER))}
+	nftICMPv6   = nftDependency{key: expr.MetaKeyL4PROTO, value: string([]byte{unix.IPPROTO_ICMPV6})}
+	nftUDP      = nftDependency{key: expr.MetaKeyL4PROTO, value: string([]byte{unix.IPPROTO_UDP})}
 	nftNetwork  = map[nft.Family]map[string]nftDependency{
 		nft.Inet: {
-			"ip":  {expr.MetaKeyNFPROTO, string([]byte{unix.NFPROTO_IPV4})},
-			"ip6": {expr.MetaKeyNFPROTO, string([]byte{unix.NFPROTO_IPV6})},
+			"ip":     {key: expr.MetaKeyNFPROTO, value: string([]byte{unix.NFPROTO_IPV4})},
+			"ip6":    {key: expr.MetaKeyNFPROTO, value: string([]byte{unix.NFPROTO_IPV6})},
+			"icmpv6": {key: expr.MetaKeyNFPROTO, value: string([]byte{unix.NFPROTO_IPV6})},
 		},
-		nft.BridgeFamily: {
-			"ip":  {expr.MetaKeyPROTOCOL, "\x08\x00"},
-			"ip6": {expr.MetaKeyPROTOCOL, "\x86\xdd"},
+		nft.BridgeFamily: { // nft 1.0.6 asks the packet for some fields, and the frame for others
+			"ip":         {key: expr.MetaKeyPROTOCOL, value: "\x08\x00"},
+			"ip6":        {key: expr.MetaKeyPROTOCOL, value: "\x86\xdd"},
+			"arp":        {frame: true, value: "\x08\x06"},
+			"framed arp": {frame: true, value: "\x08\x06"},
+			"frag":       {frame: true, value: "\x86\xdd"},
+			"icmpv6":     {frame: true, value: "\x86\xdd"},
 		},
 	}
 )
@@ -89,7 +108,6 @@ func nftDependencies(family nft.Family, field string) []nftDependency {
 	case layer == "udp":
 		return []nftDependency{nftUDP}
 	case layer == "icmpv6":
-		layer = "ip6"
 		deps = []nftDependency{nftICMPv6}
 	}
 	if d, ok := nftNetwork[family][layer]; ok {
@@ -137,7 +155,7 @@ func encodeNftTerm(t nft.Term) ([]expr.Any, error) {
 	switch t.Op {
 	case "counter":
 		return []expr.Any{&expr.Counter{}}, nil
-	case "accept", "drop", "jump":
+	case "accept", "drop", "return", "jump":
 		return []expr.Any{encodeNftVerdict(t)}, nil
 	case "mark":
 		return encodeNftMark(t)
@@ -164,6 +182,9 @@ func encodeNftTerm(t nft.Term) ([]expr.Any, error) {
 	case "note":
 		note := &expr.Dynset{SrcRegKey: nftReg1, SetName: t.Set, Operation: unix.NFT_DYNSET_OP_ADD}
 		return append(encodeNftPair(t), note), nil
+	case "sighting":
+		seen := &expr.Dynset{SrcRegKey: nftReg1, SetName: t.Set, Operation: unix.NFT_DYNSET_OP_UPDATE, Timeout: nft.SightingTimeout}
+		return append(encodeNftPair(t), seen), nil
 	case "limit":
 		rate, burst, err := t.Rate()
 		if err != nil {
@@ -222,6 +243,8 @@ func encodeNftVerdict(t nft.Term) *expr.Verdict {
 		return &expr.Verdict{Kind: expr.VerdictAccept}
 	case "drop":
 		return &expr.Verdict{Kind: expr.VerdictDrop}
+	case "return":
+		return &expr.Verdict{Kind: expr.VerdictReturn}
 	}
 	return &expr.Verdict{Kind: expr.VerdictJump, Chain: t.Chain}
 }
@@ -231,18 +254,22 @@ func encodeNftLookup(t nft.Term) []expr.Any {
 	return append(encodeNftPair(t), &expr.Lookup{SourceRegister: nftReg1, SetName: t.Set, Invert: t.Not})
 }
 
-// encodeNftPair loads the one field or the two.
+// encodeNftPair loads the one field or the two, side by side: a name takes a register, a group the first quarter of one.
 func encodeNftPair(t nft.Term) []expr.Any {
 	out := []expr.Any{nftLoads[t.Fields[0]]}
 	if len(t.Fields) > 1 {
+		next := uint32(nftReg2)
+		if nft.Size(nft.FieldType(t.Fields[0])) == 4 {
+			next = unix.NFT_REG32_01
+		}
 		switch load := nftLoads[t.Fields[1]].(type) {
 		case *expr.Meta:
 			second := *load
-			second.Register = nftReg2
+			second.Register = next
 			out = append(out, &second)
 		case *expr.Payload:
 			second := *load
-			second.DestRegister = nftReg2
+			second.DestRegister = next
 			out = append(out, &second)
 		}
 	}
@@ -252,6 +279,9 @@ func encodeNftPair(t nft.Term) []expr.Any {
 // encodeNftCompare compares a field with a value. A prefix that ends at a byte is a shorter field, any other is masked.
 func encodeNftCompare(t nft.Term) ([]expr.Any, error) {
 	field := t.Fields[0]
+	if field == "frag frag-off" {
+		return nftNotFirst, nil
+	}
 	cmp := &expr.Cmp{Op: expr.CmpOpEq, Register: nftReg1}
 	if t.Not {
 		cmp.Op = expr.CmpOpNeq
@@ -277,6 +307,13 @@ func encodeNftCompare(t nft.Term) ([]expr.Any, error) {
 	size := len(cmp.Data)
 	mask := &expr.Bitwise{SourceRegister: nftReg1, DestRegister: nftReg1, Len: load.Len, Mask: nftMask(p.Bits(), size), Xor: make([]byte, size)}
 	return []expr.Any{&load, mask, cmp}, nil
+}
+
+// nftNotFirst compares the offset of a fragment of IPv6, in the upper 13 bits of two bytes (RFC 8200 section 4.5), with 0.
+var nftNotFirst = []expr.Any{
+	&expr.Exthdr{DestRegister: nftReg1, Type: unix.IPPROTO_FRAGMENT, Offset: 2, Len: 2, Op: expr.ExthdrOpIpv6},
+	&expr.Bitwise{SourceRegister: nftReg1, DestRegister: nftReg1, Len: 2, Mask: []byte{0xff, 0xf8}, Xor: []byte{0, 0}},
+	&expr.Cmp{Op: expr.CmpOpNeq, Register: nftReg1, Data: []byte{0, 0}},
 }
 
 // nftMask returns a netmask of so many bits in so many bytes.

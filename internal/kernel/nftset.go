@@ -16,7 +16,9 @@ import (
 )
 
 // nftTypeNumbers are the numbers by which nft knows its data types; the kernel only keeps them (nftables' datatype.h).
-var nftTypeNumbers = map[string]uint32{"ipv4_addr": 7, "ipv6_addr": 8, "ether_addr": 9, "mark": 19, "devgroup": 35, "ifname": 41}
+var nftTypeNumbers = map[string]uint32{"ipv4_addr": 7, "ipv6_addr": 8, "ether_addr": 9, "mark": 19, "devgroup": 35, "ifname": 41, nft.ToTarget: nftInteger}
+
+const nftInteger = 4 // of any length: nft lists a set of it by its typeof
 
 const nftTypeBits = 6 // per part of a concatenation
 
@@ -27,6 +29,7 @@ const nftVerdictType = 0xffffff00
 const (
 	udataKeyByteOrder  = 0
 	udataDataByteOrder = 1
+	udataKeyTypeof     = 3
 	byteOrderHost      = 1
 	byteOrderBig       = 2
 )
@@ -129,7 +132,34 @@ func encodeNftSet(m *message, s nft.Set, id uint32) {
 		m.bytes(unix.NFTA_SET_TIMEOUT, binary.BigEndian.AppendUint64(nil, uint64(nft.DynamicTimeout.Milliseconds())))
 		m.nested(unix.NFTA_SET_DESC, func() { m.u32BE(unix.NFTA_SET_DESC_SIZE, nft.DynamicSize) })
 	}
-	m.bytes(unix.NFTA_SET_USERDATA, udata)
+	m.bytes(unix.NFTA_SET_USERDATA, append(udata, nftTypeof(s.Key)...))
+}
+
+// nftTypeof is the typeof of a set with targets of neighbour discovery, by which nft lists it: the expressions that bring
+// its key (nftables' expression.h and its udata of meta and payload), attributes of a byte for the type and one for the length.
+func nftTypeof(types []string) []byte {
+	if !slices.Contains(types, nft.ToTarget) {
+		return nil
+	}
+	number := func(typ byte, n uint32) []byte { return binary.NativeEndian.AppendUint32([]byte{typ, 4}, n) }
+	nest := func(typ byte, parts ...[]byte) []byte {
+		b := slices.Concat(parts...)
+		return append([]byte{typ, byte(len(b))}, b...)
+	}
+	const exprPayload, exprMeta, exprConcat = 7, 9, 13
+	var parts [][]byte
+	for i, t := range types {
+		load := nest(1, number(0, 0), number(1, 0), number(2, 3), number(3, 64), number(4, 128))
+		kind := uint32(exprPayload)
+		switch t {
+		case "ifname":
+			kind, load = exprMeta, nest(1, number(0, unix.NFT_META_IIFNAME))
+		case "devgroup":
+			kind, load = exprMeta, nest(1, number(0, unix.NFT_META_IIFGROUP))
+		}
+		parts = append(parts, nest(byte(i), number(0, kind), load))
+	}
+	return nest(udataKeyTypeof, number(0, exprConcat), nest(1, parts...))
 }
 
 // nftFields adds the lengths of the parts of a key, each of which can be an interval.

@@ -24,7 +24,13 @@ var layers = map[Family][]string{
 	IP:           {"ip", "l4proto", "udp", "ether"},
 	IP6:          {"ip6", "icmpv6", "l4proto", "udp", "ether"},
 	ARP:          {"arp", "ether"},
-	BridgeFamily: {"ip", "ip6", "ether"},
+	BridgeFamily: {"ip", "ip6", "icmpv6", "l4proto", "udp", "ether", "arp", "frag", "th", "frame", "framed arp"},
+}
+
+// Has reports whether packets of the family can have the field, one of Expr's list.
+func (f Family) Has(field string) bool {
+	layer := FieldLayer(field)
+	return layer == "" || slices.Contains(layers[f], layer)
 }
 
 // Check reports everything in the state that is not a ruleset of weft's: tables and elements that cannot be made as they
@@ -132,7 +138,7 @@ func (t Table) checkRule(r Rule) error {
 		return fmt.Errorf("empty")
 	}
 	seen := make(map[string]bool)
-	transport := 0
+	transport, matches := 0, 0
 	for i, e := range r.Exprs {
 		term, err := Parse(e)
 		if err != nil {
@@ -142,10 +148,16 @@ func (t Table) checkRule(r Rule) error {
 			return fmt.Errorf("%q: %w", string(e), err)
 		}
 		switch term.Op {
-		case "accept", "drop", "jump":
+		case "accept", "drop", "return", "jump":
 			if i < len(r.Exprs)-1 {
 				return fmt.Errorf("%q: nothing can follow it", string(e))
 			}
+		}
+		if slices.ContainsFunc(term.Fields, func(f string) bool { return fields[f].layer != "" }) {
+			matches++
+		}
+		if e == notFirst && i > 0 {
+			return fmt.Errorf("%q: nft puts what it depends on first, so it has to be first itself", string(e))
 		}
 		for _, f := range term.Fields {
 			layer := fields[f].layer
@@ -158,6 +170,9 @@ func (t Table) checkRule(r Rule) error {
 			}
 			seen[layer] = true
 		}
+	}
+	if t.Family == BridgeFamily && matches > 1 {
+		return fmt.Errorf("%s: match several fields of a frame in several rules: nft has its own way to spell them in one", r)
 	}
 	if transport > 1 {
 		return fmt.Errorf("%s: what one says of the transport protocol the other implies", r)
@@ -174,7 +189,7 @@ func (t Table) checkRule(r Rule) error {
 // checkTerm checks one expression against the table: its family, sets and chains.
 func (t Table) checkTerm(term Term) error {
 	for _, f := range term.Fields {
-		if layer := fields[f].layer; layer != "" && !slices.Contains(layers[t.Family], layer) {
+		if !t.Family.Has(f) {
 			return fmt.Errorf("%s is not in packets of family %s", f, t.Family)
 		}
 		if f == "meta sdifname" && (t.Family == ARP || t.Family == BridgeFamily) {
@@ -211,7 +226,7 @@ func (t Table) checkTerm(term Term) error {
 		if term.Set != "" {
 			return t.checkLookup(term, "mark")
 		}
-	case "limit", "note":
+	case "limit", "note", "sighting":
 		if s := t.set(term.Set); s != nil && !s.Dynamic {
 			return fmt.Errorf("set %s is not dynamic", s.Name)
 		}

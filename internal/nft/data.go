@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
+	"math/big"
 	"net"
 	"net/netip"
 	"slices"
@@ -31,24 +32,38 @@ var dataTypes = map[string]dataType{
 	"arp_op":       {2, encodeName(arpOps, 2), decodeName(arpOps)},
 	"icmpv6_type":  {1, encodeName(icmpv6Types, 1), decodeName(icmpv6Types)},
 	"inet_proto":   {1, encodeName(protocols, 1), decodeName(protocols)},
+	"ether_type":   {2, encodeEtherType, decodeEtherType},
+	"pkt_type":     {1, encodeName(packetTypes, 1), decodeName(packetTypes)},
+	"integer8":     {1, encodeNumber(8), func(b []byte) string { return strconv.Itoa(int(b[0])) }},
+	"integer16":    {2, encodePort, func(b []byte) string { return strconv.Itoa(int(binary.BigEndian.Uint16(b))) }},
+	ndTarget:       {16, encodeTarget, func(b []byte) string { return fmt.Sprintf("0x%x", new(big.Int).SetBytes(b)) }},
 	"inet_service": {2, encodePort, func(b []byte) string { return strconv.Itoa(int(binary.BigEndian.Uint16(b))) }},
 }
 
 // setTypes are the types that a set's key can have; a map's data can also be a verdict or a mark.
-var setTypes = []string{"devgroup", "ifname", "ipv4_addr", "ipv6_addr", "ether_addr"}
+var setTypes = []string{"devgroup", "ifname", "ipv4_addr", "ipv6_addr", "ether_addr", ndTarget}
 
 // arpOps are the ARP operations (RFC 826).
 var arpOps = map[string]byte{"request": 1, "reply": 2}
 
-// icmpv6Types are the message types of neighbour discovery (RFC 4861 section 4).
-var icmpv6Types = map[string]byte{"nd-router-solicit": 133, "nd-router-advert": 134, "nd-neighbor-solicit": 135, "nd-neighbor-advert": 136, "nd-redirect": 137}
+// icmpv6Types are the message types of neighbour discovery (RFC 4861 section 4) and of multicast listeners (RFC 2710, RFC 3810).
+var icmpv6Types = map[string]byte{
+	"nd-router-solicit": 133, "nd-router-advert": 134, "nd-neighbor-solicit": 135, "nd-neighbor-advert": 136, "nd-redirect": 137,
+	"mld-listener-query": 130, "mld-listener-report": 131, "mld-listener-done": 132, "mld2-listener-report": 143,
+}
+
+// packetTypes are the kernel's (if_packet.h).
+var packetTypes = map[string]byte{"broadcast": 1, "multicast": 2}
+
+// etherTypes are the EtherTypes that nft has names for.
+var etherTypes = map[string]uint16{"ip": 0x0800, "arp": 0x0806, "ip6": 0x86dd, "8021q": 0x8100, "8021ad": 0x88a8}
 
 // protocols are the transport protocols (IANA's numbers) that rules ask for.
-var protocols = map[string]byte{"tcp": 6, "udp": 17, "ipv6-icmp": 58}
+var protocols = map[string]byte{"igmp": 2, "tcp": 6, "udp": 17, "ipv6-icmp": 58, "vrrp": 112, "255": 255}
 
 // Encode returns the bytes that stand for a value of this nft data type in a register: in network order, except for
 // device groups and marks, which are in the host's. The types: devgroup, mark, ifname, ipv4_addr, ipv6_addr, ether_addr, arp_op,
-// icmpv6_type, inet_proto, inet_service. A value that is not in nft's own spelling is an error.
+// icmpv6_type, inet_proto, inet_service, ether_type, pkt_type, integer8, integer16 and "@th,64,128", an address as a number. A value that is not in nft's own spelling is an error.
 func Encode(typ, value string) ([]byte, error) {
 	t, ok := dataTypes[typ]
 	if !ok {
@@ -83,6 +98,8 @@ func TypeOf(value string) string {
 	switch {
 	case strings.HasPrefix(value, `"`):
 		typ = "ifname"
+	case strings.HasPrefix(value, "0x") && len(value) > 10:
+		typ = ndTarget
 	case strings.HasPrefix(value, "0x"):
 		typ = "mark"
 	case len(value) == 17 && strings.Count(value, ":") == 5 && !strings.Contains(value, "::"):
@@ -173,6 +190,52 @@ func encodePort(s string) ([]byte, error) {
 		return nil, fmt.Errorf("not a port")
 	}
 	return binary.BigEndian.AppendUint16(nil, uint16(n)), nil
+}
+
+func encodeNumber(bits int) func(string) ([]byte, error) {
+	return func(s string) ([]byte, error) {
+		n, err := strconv.ParseUint(s, 10, bits)
+		if err != nil {
+			return nil, fmt.Errorf("not a number of %d bits", bits)
+		}
+		return binary.BigEndian.AppendUint64(nil, n)[8-bits/8:], nil
+	}
+}
+
+func encodeEtherType(s string) ([]byte, error) {
+	n, ok := etherTypes[s]
+	if !ok {
+		v, err := strconv.ParseUint(s, 0, 16)
+		if err != nil {
+			return nil, fmt.Errorf("not an EtherType")
+		}
+		n = uint16(v)
+	}
+	return binary.BigEndian.AppendUint16(nil, n), nil
+}
+
+func decodeEtherType(b []byte) string {
+	n := binary.BigEndian.Uint16(b)
+	for name, known := range etherTypes {
+		if n == known {
+			return name
+		}
+	}
+	return fmt.Sprintf("0x%04x", n)
+}
+
+// Target spells an address as the key of a set of targets of neighbour discovery.
+func Target(a netip.Addr) string {
+	b := a.As16()
+	return dataTypes[ndTarget].decode(b[:])
+}
+
+func encodeTarget(s string) ([]byte, error) {
+	n, ok := new(big.Int).SetString(s, 0)
+	if !ok || n.Sign() < 0 || n.BitLen() > 128 {
+		return nil, fmt.Errorf("not a number of 128 bits")
+	}
+	return n.FillBytes(make([]byte, 16)), nil
 }
 
 func encodeIP(s string) ([]byte, error) {

@@ -7,13 +7,15 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // Expr is one match or statement of a rule in nft's own spelling, out of this closed list:
 //
-//	expr     = match | fib | rewrite | readdress | zone | mark | limit | note | "counter" | "accept" | "drop" | "jump" chain
+//	expr     = match | fib | rewrite | readdress | zone | mark | limit | note | sighting | "counter" | "accept" | "drop" | "return" | "jump" chain
 //	match    = field [ "!=" ] ( value | "@" set )
-//	         | name "." field [ "!=" ] "@" set
+//	         | ( name | group ) "." field [ "!=" ] "@" set
+//	         | "frag frag-off != 0"
 //	fib      = "fib" ( "saddr . iif" | "daddr . iif" | "daddr" | "daddr . mark . iif" | "daddr . mark" ) "oif" ( "missing" | "exists" )
 //	         | "fib daddr type local"
 //	rewrite  = "arp saddr ip set" ( "iifgroup" | "oifgroup" | name ) "map" "@" map
@@ -21,25 +23,33 @@ import (
 //	zone     = "ct zone set" number of 1 to 65535
 //	mark     = "meta mark set" ( a number as 0x and eight digits | name "map" "@" map )
 //	limit    = "update" "@" set "{" name "limit rate over" number "/second burst" number "packets" "}"
-//	note     = "add" "@" set "{" name "." field "}"
+//	note     = "add" "@" set "{" ( name | group ) "." field "}"
+//	sighting = "update" "@" set "{" ( name | group ) "." field "timeout 1s" "}"
 //	name     = "iifname" | "oifname" | "meta sdifname"
-//	field    = "iifgroup" | "oifgroup"                   value: the number of a device group
+//	group    = "iifgroup" | "oifgroup"
+//	field    = group                                     value: the number of a device group
 //	         | name                                      value: a name in double quotes, no pattern
 //	         | "ip saddr" | "ip daddr"                   value: an address, or a prefix of 1 to 31 bits
 //	         | "ip6 saddr" | "ip6 daddr"                 value: an address, or a prefix of 1 to 127 bits
-//	         | "ether saddr"                             value: a MAC in lower case
+//	         | "ether saddr" | "ether daddr" | "arp saddr ether"   value: a MAC in lower case
+//	         | "ether type"                              value: "ip" | "arp" | "ip6" | "8021q" | "8021ad" | another as 0x and four digits
+//	         | "meta pkttype"                            value: "broadcast" | "multicast"
 //	         | "arp operation"                           value: "request" | "reply"
-//	         | "arp saddr ip"                            value: an IPv4 address
-//	         | "icmpv6 type"                             value: "nd-router-solicit" | "nd-router-advert" |
-//	                                                            "nd-neighbor-solicit" | "nd-neighbor-advert" | "nd-redirect"
-//	         | "meta l4proto"                            value: "tcp" | "udp" | "ipv6-icmp"
+//	         | "arp htype" | "arp hlen" | "arp plen"     value: a number
+//	         | "arp saddr ip" | "arp daddr ip"           value: an IPv4 address
+//	         | "@th,64,128"                              the target of a neighbour message; only looked up
+//	         | "icmpv6 type"                             value: a name of icmpv6Types
+//	         | "meta l4proto"                            value: a name of protocols, or "255"
 //	         | "udp dport"                               value: a port
+//
+// A packet in fragments has its transport header in the first one: what is asked of that header, the others do not have, and
+// "frag frag-off != 0" are the others.
 //
 // The two forms of readdress make of a neighbour solicitation's destination its target, and of such an address again the
 // group that it is asked for in (solicited-node, RFC 4291 section 2.7.1).
 //
 // A limit matches the packets of an interface that come faster; what has been seen of each is kept in a dynamic set. A note
-// adds an element to such a set, unless it is there already. The sdifname is the port that a packet in a VRF came by, where
+// adds an element to such a set, unless it is there already; a sighting adds it for a second from now on. The sdifname is the port that a packet in a VRF came by, where
 // iifname is the VRF: at the hooks forward and input.
 //
 // There is one spelling for each, nft's; Parse refuses every other. What is observed and is not in the list is spelled
@@ -48,37 +58,54 @@ type Expr string
 
 // Term is an Expr taken apart.
 type Term struct {
-	Op     string   // "match", "fib", "rewrite", "readdress", "zone", "mark", "limit", "note", "counter", "accept", "drop", "jump"
-	Fields []string // match: what is compared; rewrite, mark, limit: what is looked up; note: what is added
+	Op     string   // "match", "fib", "rewrite", "readdress", "zone", "mark", "limit", "note", "sighting", "counter", "accept", "drop", "return", "jump"
+	Fields []string // match: what is compared; rewrite, mark, limit: what is looked up; note, sighting: what is added
 	Not    bool     // match with "!="; fib: "missing"
 	Value  string   // match: what the field is compared with, unless it is a set; fib: what is looked up; readdress, zone, mark: what is set; limit: "5/second burst 30"
-	Set    string   // match, limit, note: name of the set; mark, rewrite: name of the map
+	Set    string   // match, limit, note, sighting: name of the set; mark, rewrite: name of the map
 	Chain  string   // jump: name of the chain
 }
 
 // field is something of a packet that can be compared.
 type field struct {
 	typ   string // nft data type
-	layer string // what the packet has to be: "ip", "ip6", "icmpv6", "arp", "ether", or "" for any
+	layer string // what the packet has to be: "ip", "ip6", "icmpv6", "arp", "ether", "frame", "framed arp", "frag", "th", or "" for any
 }
 
 var fields = map[string]field{
-	"iifgroup":      {"devgroup", ""},
-	"oifgroup":      {"devgroup", ""},
-	"iifname":       {"ifname", ""},
-	"oifname":       {"ifname", ""},
-	"meta sdifname": {"ifname", ""},
-	"ip saddr":      {"ipv4_addr", "ip"},
-	"ip daddr":      {"ipv4_addr", "ip"},
-	"ip6 saddr":     {"ipv6_addr", "ip6"},
-	"ip6 daddr":     {"ipv6_addr", "ip6"},
-	"ether saddr":   {"ether_addr", "ether"},
-	"arp operation": {"arp_op", "arp"},
-	"arp saddr ip":  {"ipv4_addr", "arp"},
-	"icmpv6 type":   {"icmpv6_type", "icmpv6"},
-	"meta l4proto":  {"inet_proto", "l4proto"},
-	"udp dport":     {"inet_service", "udp"},
+	"iifgroup":        {"devgroup", ""},
+	"oifgroup":        {"devgroup", ""},
+	"iifname":         {"ifname", ""},
+	"oifname":         {"ifname", ""},
+	"meta sdifname":   {"ifname", ""},
+	"ip saddr":        {"ipv4_addr", "ip"},
+	"ip daddr":        {"ipv4_addr", "ip"},
+	"ip6 saddr":       {"ipv6_addr", "ip6"},
+	"ip6 daddr":       {"ipv6_addr", "ip6"},
+	"ether saddr":     {"ether_addr", "ether"},
+	"ether daddr":     {"ether_addr", "frame"},
+	"ether type":      {"ether_type", "frame"},
+	"arp operation":   {"arp_op", "arp"},
+	"arp htype":       {"integer16", "framed arp"},
+	"arp hlen":        {"integer8", "framed arp"},
+	"arp plen":        {"integer8", "framed arp"},
+	"arp saddr ip":    {"ipv4_addr", "arp"},
+	"arp daddr ip":    {"ipv4_addr", "framed arp"},
+	"arp saddr ether": {"ether_addr", "framed arp"},
+	"meta pkttype":    {"pkt_type", ""},
+	ndTarget:          {ndTarget, "th"},
+	"frag frag-off":   {"integer16", "frag"},
+	"icmpv6 type":     {"icmpv6_type", "icmpv6"},
+	"meta l4proto":    {"inet_proto", "l4proto"},
+	"udp dport":       {"inet_service", "udp"},
 }
+
+// ndTarget is where a neighbour solicitation and advertisement have their target (RFC 4861 section 4.3), for which nft 1.0.6 has
+// no word, and the type of it in sets.
+const ndTarget = "@th,64,128"
+
+// notFirst is the one form of frag: a fragment that is not the first of its packet.
+const notFirst = "frag frag-off != 0"
 
 // Lookups are what "fib" looks up.
 var lookups = []string{"saddr . iif", "daddr . iif", "daddr", "daddr . mark . iif", "daddr . mark"}
@@ -88,7 +115,7 @@ const ToSelf = "daddr type local"
 
 // What the destination of a neighbour solicitation is set to.
 const (
-	ToTarget = "@th,64,128"
+	ToTarget = ndTarget
 	ToGroup  = "ip6 daddr & ff02::1:ffff:ffff | ff02::1:ff00:0"
 )
 
@@ -96,7 +123,7 @@ const (
 func FieldType(name string) string { return fields[name].typ }
 
 // FieldLayer returns what a packet has to be for the field to be in it: "ip", "ip6", "icmpv6", "udp", "l4proto" (any of IP),
-// "arp", "ether", or "" for a field that every packet has.
+// "arp", "ether", "frag" (a fragment of IPv6), "th" (any with a transport header), "frame" (one that is bridged), "framed arp", or "" for a field that every packet has.
 func FieldLayer(name string) string { return fields[name].layer }
 
 // Parse takes an expression apart.
@@ -113,7 +140,7 @@ func Parse(e Expr) (Term, error) {
 
 func parse(s string) (Term, error) {
 	switch s {
-	case "counter", "accept", "drop":
+	case "counter", "accept", "drop", "return":
 		return Term{Op: s}, nil
 	}
 	if name, ok := strings.CutPrefix(s, "jump "); ok {
@@ -146,10 +173,15 @@ func parse(s string) (Term, error) {
 		return Term{Op: "zone", Value: strconv.FormatUint(n, 10)}, nil
 	}
 	if rest, ok := strings.CutPrefix(s, "update @"); ok {
+		if pair, ok := strings.CutSuffix(rest, sightingEnd); ok {
+			return parseNote("sighting", pair)
+		}
 		return parseLimit(rest)
 	}
 	if rest, ok := strings.CutPrefix(s, "add @"); ok {
-		return parseNote(rest)
+		if pair, ok := strings.CutSuffix(rest, " }"); ok {
+			return parseNote("note", pair)
+		}
 	}
 	if rest, ok := strings.CutPrefix(s, "arp saddr ip set "); ok {
 		by, name, ok := strings.Cut(rest, " map @")
@@ -187,11 +219,16 @@ func parseLimit(s string) (Term, error) {
 	return t, checkName(name)
 }
 
-func parseNote(s string) (Term, error) {
-	name, rest, _ := strings.Cut(s, " { ")
-	by, end := strings.CutSuffix(rest, " }")
-	t := Term{Op: "note", Fields: strings.Split(by, " . "), Set: name}
-	if !end || len(t.Fields) != 2 {
+// sightingEnd is how a sighting ends, for SightingTimeout.
+const sightingEnd = " timeout 1s }"
+
+// SightingTimeout is how long a sighting lasts.
+const SightingTimeout = time.Second
+
+func parseNote(op, s string) (Term, error) {
+	name, by, _ := strings.Cut(s, " { ")
+	t := Term{Op: op, Fields: strings.Split(by, " . "), Set: name}
+	if len(t.Fields) != 2 {
 		return Term{}, fmt.Errorf("want a set and two fields")
 	}
 	return t, t.checkSet()
@@ -237,6 +274,12 @@ func parseMatch(s string) (Term, error) {
 	if len(t.Fields) > 1 {
 		return Term{}, fmt.Errorf("several fields can only be looked up in a set")
 	}
+	if t.Fields[0] == ndTarget {
+		return Term{}, fmt.Errorf("the target of a neighbour message is only looked up")
+	}
+	if t.Fields[0] == "frag frag-off" && string(t.Expr()) != notFirst {
+		return Term{}, fmt.Errorf("want %q", notFirst)
+	}
 	return t, checkValue(fields[t.Fields[0]].typ, s)
 }
 
@@ -255,12 +298,15 @@ func (t Term) checkSet() error {
 		if !slices.Contains(setTypes, fields[f].typ) {
 			return fmt.Errorf("%s is not looked up in sets", f)
 		}
-		if i > 1 || len(t.Fields) > 1 && (i == 0) != (fields[f].typ == "ifname") {
-			return fmt.Errorf("want the name of an interface and one more field")
+		if i > 1 || len(t.Fields) > 1 && (i == 0) != ofInterface(f) {
+			return fmt.Errorf("want the name or group of an interface and one more field")
 		}
 	}
 	return checkName(t.Set)
 }
+
+// ofInterface reports whether the field is an interface's, its name or its group.
+func ofInterface(f string) bool { return fields[f].typ == "ifname" || fields[f].typ == "devgroup" }
 
 // checkValue checks a value to compare with: addresses can be prefixes.
 func checkValue(typ, value string) error {
@@ -299,6 +345,8 @@ func (t Term) Expr() Expr {
 		return Expr("update @" + t.Set + " { " + t.Fields[0] + " limit rate over " + t.Value + " packets }")
 	case "note":
 		return Expr("add @" + t.Set + " { " + strings.Join(t.Fields, " . ") + " }")
+	case "sighting":
+		return Expr("update @" + t.Set + " { " + strings.Join(t.Fields, " . ") + sightingEnd)
 	case "zone":
 		return Expr("ct zone set " + t.Value)
 	case "rewrite":

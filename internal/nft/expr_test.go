@@ -34,7 +34,14 @@ func TestParse(t *testing.T) {
 		"iifname . arp saddr ip != @guests":         {Op: "match", Fields: []string{"iifname", "arp saddr ip"}, Not: true, Set: "guests"},
 		"ip6 saddr fe80::/10":                       {Op: "match", Fields: []string{"ip6 saddr"}, Value: "fe80::/10"},
 		"arp saddr ip set oifgroup map @arp_source": {Op: "rewrite", Fields: []string{"oifgroup"}, Set: "arp_source"},
-		"icmpv6 type nd-neighbor-advert":            {Op: "match", Fields: []string{"icmpv6 type"}, Value: "nd-neighbor-advert"},
+		"return":                        {Op: "return"},
+		"frag frag-off != 0":            {Op: "match", Fields: []string{"frag frag-off"}, Not: true, Value: "0"},
+		"ether type 0x8035":             {Op: "match", Fields: []string{"ether type"}, Value: "0x8035"},
+		"iifgroup . @th,64,128 @guests": {Op: "match", Fields: []string{"iifgroup", "@th,64,128"}, Set: "guests"},
+		"update @here { iifgroup . ether saddr timeout 1s }": {
+			Op: "sighting", Fields: []string{"iifgroup", "ether saddr"}, Set: "here",
+		},
+		"icmpv6 type nd-neighbor-advert": {Op: "match", Fields: []string{"icmpv6 type"}, Value: "nd-neighbor-advert"},
 	} {
 		have, err := nft.Parse(e)
 		if diff := cmp.Diff(want, have); err != nil || diff != "" {
@@ -48,7 +55,17 @@ func TestParseRefuses(t *testing.T) {
 unknown(socket)
 accept 
 Accept
-return
+goto x
+frag frag-off 0
+frag frag-off != 8
+ether type 0x0800
+ether type vlan
+meta pkttype other
+update @here { iifgroup . ether saddr }
+update @here { iifgroup . ether saddr timeout 2s }
+add @here { iifgroup . ether saddr timeout 1s }
+arp plen 256
+@th,64,128 0x1
 counter packets 0 bytes 0
 jump
 jump  x

@@ -109,6 +109,9 @@ const (
 // declaration spells what is between the braces, an entry per line of nft's.
 func (s Set) declaration() []string {
 	d := []string{"type " + s.types()}
+	if slices.Contains(s.Key, ndTarget) { // nft has no name for the type
+		d[0] = "typeof " + strings.NewReplacer("ifname", "iifname", "devgroup", "iifgroup").Replace(s.types())
+	}
 	if s.Interval {
 		d = append(d, "flags interval")
 	}
