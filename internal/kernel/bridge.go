@@ -21,12 +21,32 @@ func (h *Host) observeFDB(ctx context.Context, s *netstate.State, ls links) erro
 	if err != nil {
 		return err
 	}
+	aware := ls.vlanAware()
+	bridge := make(map[string]int32, len(ls.all))
+	for _, l := range ls.all {
+		bridge[l.Name] = l.master
+	}
 	for _, b := range bodies {
-		if f, ok := parseFDB(b, ls); ok {
+		f, ok := parseFDB(b, ls)
+		if ok && f.VLAN != 0 && !aware[bridge[f.Dev]] {
+			continue // made along with the entry for no VLAN, for each that the port has, also where none are filtered (br_fdb_add)
+		}
+		if ok {
 			s.Put(f)
 		}
 	}
 	return nil
+}
+
+// vlanAware returns the VLAN-aware bridges, by index.
+func (ls links) vlanAware() map[int32]bool {
+	aware := map[int32]bool{}
+	for _, l := range ls.all {
+		if l.Bridge != nil && l.Bridge.VLANFiltering != nil && *l.Bridge.VLANFiltering {
+			aware[l.index] = true
+		}
+	}
+	return aware
 }
 
 func parseFDB(b []byte, ls links) (f netstate.FDB, ok bool) {
@@ -45,6 +65,7 @@ func parseFDB(b []byte, ls links) (f netstate.FDB, ok bool) {
 			master = true
 		}
 	}
+	f.Sticky = b[10]&fdbSticky != 0
 	f.Dev, f.Ours = ls.name[index], ls.own[index]
 	return f, master && f.MAC != "" && f.Dev != ""
 }
@@ -70,7 +91,11 @@ func (h *Host) fdbMessage(f netstate.FDB) (*message, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := newMessage(&neighHeader{Family: unix.AF_BRIDGE, Ifindex: index, State: unix.NUD_NOARP, Flags: unix.NTF_MASTER})
+	flags := uint8(unix.NTF_MASTER)
+	if f.Sticky {
+		flags |= fdbSticky
+	}
+	m := newMessage(&neighHeader{Family: unix.AF_BRIDGE, Ifindex: index, State: unix.NUD_NOARP, Flags: flags})
 	m.mac(unix.NDA_LLADDR, f.MAC)
 	if f.VLAN != 0 {
 		m.u16(unix.NDA_VLAN, f.VLAN)
@@ -91,12 +116,7 @@ func (ls links) any(is func(rawLink) bool) bool {
 // observeVLANs puts the VLANs of the ports of VLAN-aware bridges, and of those bridges themselves. A bridge that does
 // not filter keeps such entries, too, but they mean nothing.
 func (h *Host) observeVLANs(ctx context.Context, s *netstate.State, ls links) error {
-	aware := map[int32]bool{}
-	for _, l := range ls.all {
-		if l.Bridge != nil && l.Bridge.VLANFiltering != nil && *l.Bridge.VLANFiltering {
-			aware[l.index] = true
-		}
-	}
+	aware := ls.vlanAware()
 	if len(aware) == 0 {
 		return nil
 	}

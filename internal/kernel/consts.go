@@ -15,6 +15,7 @@ const (
 	bridgeFlagSelf  = 2 // BRIDGE_FLAGS_SELF
 	vlanPVID        = 1 << 1
 	vlanUntagged    = 1 << 2
+	fdbSticky       = 0x40 // NTF_STICKY (neighbour.h)
 	vlanRangeBegin  = 1 << 3
 	vlanRangeEnd    = 1 << 4
 	vlanBridgeEntry = 1 << 5

@@ -47,13 +47,15 @@ func (v BridgeVLAN) String() string {
 	return strings.Join(w, " ")
 }
 
-// FDB is a static entry of a bridge's forwarding database: frames to MAC leave by Dev.
+// FDB is a static entry of a bridge's forwarding database: frames to MAC leave by Dev. Unless it is sticky, a frame from MAC
+// that comes by another port moves it there (br_fdb_update).
 // It has no mark of its own: a static entry on a port of weft's is weft's.
 type FDB struct {
-	MAC  string `json:"mac"`
-	Dev  string `json:"dev"`
-	VLAN uint16 `json:"vlan,omitempty"` // 0 on a bridge that is not VLAN-aware
-	Ours bool   `json:"ours,omitempty"` // set by the observer: Dev is a link of weft's
+	MAC    string `json:"mac"`
+	Dev    string `json:"dev"`
+	VLAN   uint16 `json:"vlan,omitempty"` // 0 on a bridge that is not VLAN-aware
+	Sticky bool   `json:"sticky,omitempty"`
+	Ours   bool   `json:"ours,omitempty"` // set by the observer: Dev is a link of weft's
 }
 
 // Key returns the entry's identity: MAC, device and VLAN.
@@ -63,7 +65,10 @@ func (f FDB) Key() Key { return Key{KindFDB, fmt.Sprintf("%s dev %s vlan %d", f.
 func (f FDB) Owned() bool { return f.Ours }
 
 // Meets reports whether the observed entry is the one asked for.
-func (f FDB) Meets(want Object) bool { w, ok := want.(FDB); return ok && f.Key() == w.Key() }
+func (f FDB) Meets(want Object) bool {
+	w, ok := want.(FDB)
+	return ok && f.Key() == w.Key() && f.Sticky == w.Sticky
+}
 
 // String spells the entry as the arguments of `bridge fdb`.
 func (f FDB) String() string {
@@ -71,7 +76,11 @@ func (f FDB) String() string {
 	if f.VLAN != 0 {
 		s += fmt.Sprintf(" vlan %d", f.VLAN)
 	}
-	return s + " master static"
+	s += " master static"
+	if f.Sticky {
+		s += " sticky"
+	}
+	return s
 }
 
 // Sysctl is a kernel setting below /proc/sys. It has no owner: weft sets what it needs, and a plan remembers the value

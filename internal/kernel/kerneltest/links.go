@@ -193,4 +193,29 @@ func testFDB(e *env) {
 		}
 	}
 	e.remove(entry)
+	entry.Sticky = true
+	e.add(entry)
+	loose := entry
+	loose.Sticky = false
+	e.do(entry, loose)
+	e.has(loose)
+	e.do(loose, entry)
+	e.has(entry)
+	e.remove(entry)
+}
+
+// testFDBUnfiltered: a bridge that filters no VLANs makes an entry for each that the port has all the same.
+func testFDBUnfiltered(e *env) {
+	b := e.bridge992(false)
+	pvid := b
+	pvid.Bridge = &netstate.BridgeAttrs{DefaultPVID: new(uint16(1))}
+	e.set(pvid)
+	entry := netstate.FDB{MAC: "02:00:00:00:00:99", Dev: "eth0", Sticky: true}
+	e.add(entry)
+	for f := range netstate.Of[netstate.FDB](e.observe()) {
+		if f.Key() != entry.Key() {
+			e.Errorf("saw %v, want only %v", f, entry)
+		}
+	}
+	e.remove(entry)
 }

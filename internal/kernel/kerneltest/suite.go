@@ -39,6 +39,7 @@ func Conformance(t *testing.T, newHost func(t *testing.T, nics ...string) Host) 
 		{"bridge port", []string{"eth0"}, testPort},
 		{"bridge vlans", []string{"eth0"}, testBridgeVLANs},
 		{"fdb", []string{"eth0"}, testFDB},
+		{"fdb of a bridge that filters no VLANs", []string{"eth0"}, testFDBUnfiltered},
 		{"addresses", []string{"eth0"}, testAddrs},
 		{"routes", []string{"eth0", "eth1"}, testRoutes},
 		{"route replaced", []string{"eth0", "eth1"}, testRouteReplaced},
