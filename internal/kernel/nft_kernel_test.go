@@ -188,6 +188,7 @@ var nftSets = []nft.Set{
 	{Name: "by_v4", Key: []string{"ipv4_addr"}},
 	{Name: "by_v6", Key: []string{"ipv6_addr"}},
 	{Name: "flood", Key: []string{"ifname"}, Dynamic: true},
+	{Name: "group_hop", Key: []string{"devgroup", "ipv4_addr"}},
 	{Name: "group_mac", Key: []string{"devgroup", "ether_addr"}},
 	{Name: "group_target", Key: []string{"devgroup", nft.ToTarget}},
 	{Name: "group_v4", Key: []string{"devgroup"}, Data: "ipv4_addr"},
@@ -381,18 +382,26 @@ func roundNft(t *testing.T, table nft.Table) {
 	s.want(table)
 }
 
-// TestNftPorts is TestNftExprs for what only the hook forward knows: the port of a VRF that a packet came by.
+// TestNftPorts is TestNftExprs for what only the hook forward knows: the port of a VRF that a packet came by, and whom it goes to.
 func TestNftPorts(t *testing.T) {
-	for _, family := range []nft.Family{nft.Inet, nft.IP6} {
+	hops := []nft.Expr{
+		"iifname . rt ip nexthop @asked4", "meta sdifname . rt ip6 nexthop @asked6", "iifgroup . rt ip nexthop != @group_hop", "rt ip6 nexthop @by_v6",
+		"add @asked4 { meta sdifname . rt ip nexthop }", "add @asked6 { iifname . rt ip6 nexthop }",
+	}
+	for family, more := range map[nft.Family][]nft.Expr{nft.Inet: hops, nft.IP6: nil} {
 		forward := nft.Chain{Name: "rules", Hook: "forward"}
-		for _, e := range []nft.Expr{
+		for _, e := range append([]nft.Expr{
 			`meta sdifname "tap0"`, `meta sdifname != "tap0"`, "meta sdifname @by_name", "meta sdifname . ip6 daddr @asked6", "add @asked6 { meta sdifname . ip6 daddr }",
 			"update @flood { meta sdifname limit rate over 20/second burst 100 packets }", "meta mark set meta sdifname map @marks",
-		} {
+		}, more...) {
 			forward.Rules = append(forward.Rules, nft.Rule{Exprs: []nft.Expr{e}})
 		}
 		t.Run(string(family), func(t *testing.T) {
-			roundNft(t, nft.Table{Family: family, Name: nft.TableName, Sets: nftSets, Chains: []nft.Chain{forward}}.Canonical())
+			table := nft.Table{Family: family, Name: nft.TableName, Sets: nftSets, Chains: []nft.Chain{forward}}.Canonical()
+			if err := table.Check(); err != nil {
+				t.Fatal(err)
+			}
+			roundNft(t, table)
 		})
 	}
 }

@@ -153,7 +153,7 @@ func nftTerms(raw []nftRaw) (terms []nft.Term) {
 		}
 	case *expr.Exthdr:
 		terms = append(terms, nft.Term{Op: "match", Fields: []string{"frag frag-off"}, Not: true, Value: "0"})
-	case *expr.Meta, *expr.Payload:
+	case *expr.Meta, *expr.Payload, *expr.Rt:
 		for _, to := range []string{nft.ToTarget, nft.ToGroup} {
 			terms = append(terms, nft.Term{Op: "readdress", Fields: []string{"ip6 daddr"}, Value: to})
 		}
@@ -305,11 +305,27 @@ func decodeNftExpr(family nft.Family, name string, data []byte) expr.Any {
 		e = &expr.Dynset{}
 	case "exthdr":
 		e = &expr.Exthdr{}
+	case "rt":
+		return decodeNftRt(data)
 	default:
 		return nil
 	}
 	if err := expr.Unmarshal(nftFamilies[family], data, e); err != nil {
 		return nil
+	}
+	return e
+}
+
+// decodeNftRt reads what is asked of a packet's route, which the library only writes.
+func decodeNftRt(data []byte) expr.Any {
+	e := &expr.Rt{}
+	for typ, v := range attrs(data) {
+		switch typ {
+		case unix.NFTA_RT_DREG:
+			e.Register = getU32BE(v)
+		case unix.NFTA_RT_KEY:
+			e.Key = expr.RtKey(getU32BE(v))
+		}
 	}
 	return e
 }

@@ -52,6 +52,8 @@ var nftLoads = map[string]expr.Any{
 	"icmpv6 type":     nftPayload(expr.PayloadBaseTransportHeader, 0, 1),
 	"meta l4proto":    nftMeta(expr.MetaKeyL4PROTO),
 	"udp dport":       nftPayload(expr.PayloadBaseTransportHeader, 2, 2),
+	"rt ip nexthop":   &expr.Rt{Register: nftReg1, Key: expr.RtNexthop4},
+	"rt ip6 nexthop":  &expr.Rt{Register: nftReg1, Key: expr.RtNexthop6},
 }
 
 func nftMeta(key expr.MetaKey) *expr.Meta { return &expr.Meta{Key: key, Register: nftReg1} }
@@ -270,6 +272,10 @@ func encodeNftPair(t nft.Term) []expr.Any {
 		case *expr.Payload:
 			second := *load
 			second.DestRegister = next
+			out = append(out, &second)
+		case *expr.Rt:
+			second := *load
+			second.Register = next
 			out = append(out, &second)
 		}
 	}

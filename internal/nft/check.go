@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"weft/internal/netstate"
 )
@@ -194,6 +195,9 @@ func (t Table) checkTerm(term Term) error {
 		}
 		if f == "meta sdifname" && (t.Family == ARP || t.Family == BridgeFamily) {
 			return fmt.Errorf("family %s has no VRF", t.Family)
+		}
+		if strings.HasPrefix(f, "rt ") && t.Family != Inet {
+			return fmt.Errorf("%s is asked for in tables of family inet", f)
 		}
 	}
 	switch term.Op {

@@ -41,6 +41,7 @@ import (
 //	         | "icmpv6 type"                             value: a name of icmpv6Types
 //	         | "meta l4proto"                            value: a name of protocols, or "255"
 //	         | "udp dport"                               value: a port
+//	         | "rt ip nexthop" | "rt ip6 nexthop"        whom the packet goes to next, at the hook forward; only looked up
 //
 // A packet in fragments has its transport header in the first one: what is asked of that header, the others do not have, and
 // "frag frag-off != 0" are the others.
@@ -98,6 +99,8 @@ var fields = map[string]field{
 	"icmpv6 type":     {"icmpv6_type", "icmpv6"},
 	"meta l4proto":    {"inet_proto", "l4proto"},
 	"udp dport":       {"inet_service", "udp"},
+	"rt ip nexthop":   {"ipv4_addr", ""},
+	"rt ip6 nexthop":  {"ipv6_addr", ""},
 }
 
 // ndTarget is where a neighbour solicitation and advertisement have their target (RFC 4861 section 4.3), for which nft 1.0.6 has
@@ -185,7 +188,7 @@ func parse(s string) (Term, error) {
 	}
 	if rest, ok := strings.CutPrefix(s, "arp saddr ip set "); ok {
 		by, name, ok := strings.Cut(rest, " map @")
-		if !ok || fields[by].typ == "" || fields[by].layer != "" {
+		if !ok || !ofInterface(by) {
 			return Term{}, fmt.Errorf("want a field of the interface and a map")
 		}
 		return Term{Op: "rewrite", Fields: []string{by}, Set: name}, checkName(name)
@@ -274,8 +277,8 @@ func parseMatch(s string) (Term, error) {
 	if len(t.Fields) > 1 {
 		return Term{}, fmt.Errorf("several fields can only be looked up in a set")
 	}
-	if t.Fields[0] == ndTarget {
-		return Term{}, fmt.Errorf("the target of a neighbour message is only looked up")
+	if t.Fields[0] == ndTarget || strings.HasPrefix(t.Fields[0], "rt ") {
+		return Term{}, fmt.Errorf("%s is only looked up", t.Fields[0])
 	}
 	if t.Fields[0] == "frag frag-off" && string(t.Expr()) != notFirst {
 		return Term{}, fmt.Errorf("want %q", notFirst)
