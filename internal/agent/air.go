@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -137,6 +138,13 @@ func (a *LinkAir) Announce(claims ...Claim) {
 func (a *LinkAir) Withdraw(claims ...Claim) {
 	if a.open() == nil {
 		a.voice.Withdraw(announced(claims)...)
+	}
+}
+
+// Hold puts off the announcing of addresses.
+func (a *LinkAir) Hold(d time.Duration, claims ...Claim) {
+	if a.open() == nil {
+		a.voice.Hold(d, announced(claims)...)
 	}
 }
 

@@ -102,6 +102,9 @@ func TestLoopHearsWhileTheLockIsTaken(t *testing.T) {
 			}
 		}
 	})
+	if got := await(said, "~62.217.124.53", "+62.217.124.53", "-62.217.124.53"); got != "~62.217.124.53" {
+		t.Errorf("%s: what was to be said of it did not wait for the answer", got)
+	}
 	if got := await(said, "+62.217.124.53", "-62.217.124.53"); got != "+62.217.124.53" {
 		t.Errorf("%s: its guest answered", got)
 	}

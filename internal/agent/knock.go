@@ -71,6 +71,7 @@ func (l *Loop) contested(ctx context.Context, h Heard, wake chan<- struct{}) {
 	for _, tap := range l.taps {
 		if !tap.Prepared && slices.Contains(tap.claims, claim) && !l.checking[tap.ID] {
 			l.alarms[claim], l.checking[tap.ID] = time.Now(), true
+			l.hold(tap)
 			l.checks.Go(func() {
 				l.check(ctx, tap, claim, h.MAC, wake)
 				l.mu.Lock()
@@ -79,6 +80,14 @@ func (l *Loop) contested(ctx context.Context, h Heard, wake chan<- struct{}) {
 			})
 			return
 		}
+	}
+}
+
+// hold keeps what is still to be announced of a guest, which may have moved, from taking it away from where it is now, until a
+// knock has had its time.
+func (l *Loop) hold(tap Tap) {
+	if l.Voice != nil {
+		l.Voice.Hold((knocks+1)*knockWait, tap.claims...)
 	}
 }
 
@@ -200,6 +209,7 @@ func (l *Loop) lives(ctx context.Context, tap Tap, addr netip.Addr) (lives, know
 		return l.losses
 	}
 	for range knockTries {
+		l.hold(tap)
 		before := lost()
 		if l.knock(ctx, tap, addr) {
 			return true, true

@@ -72,6 +72,7 @@ type Loop struct {
 type Voice interface {
 	Announce(claims ...Claim)
 	Withdraw(claims ...Claim)
+	Hold(d time.Duration, claims ...Claim) // what is still to be said of them waits for so long
 }
 
 // Run keeps the node true until ctx ends. It returns an error only if it cannot begin.

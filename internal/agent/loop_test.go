@@ -79,6 +79,7 @@ type air struct {
 	mu        sync.Mutex
 	announced []string
 	withdrawn []string
+	held      []string
 	answered  []string
 	heard     chan agent.Heard
 	answers   func(agent.Tap, netip.Addr) bool // whether the guest answers when somebody knocks; nil: never
@@ -87,8 +88,9 @@ type air struct {
 	host      *alive
 }
 
-func (a *air) Announce(claims ...agent.Claim) { a.note(&a.announced, "+", claims) }
-func (a *air) Withdraw(claims ...agent.Claim) { a.note(&a.withdrawn, "-", claims) }
+func (a *air) Announce(claims ...agent.Claim)              { a.note(&a.announced, "+", claims) }
+func (a *air) Withdraw(claims ...agent.Claim)              { a.note(&a.withdrawn, "-", claims) }
+func (a *air) Hold(_ time.Duration, claims ...agent.Claim) { a.note(&a.held, "~", claims) }
 
 func (a *air) note(to *[]string, sign string, claims []agent.Claim) {
 	a.mu.Lock()

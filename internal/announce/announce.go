@@ -64,9 +64,15 @@ type round struct {
 	order uint64    // claims that are due at the same time go in the order in which they were made
 	begin time.Time // of the schedule
 	step  int       // index of the next in schedule
+	hold  time.Time // and none before
 }
 
-func (r *round) due() time.Time { return r.begin.Add(schedule[r.step]) }
+func (r *round) due() time.Time {
+	if at := r.begin.Add(schedule[r.step]); at.After(r.hold) {
+		return at
+	}
+	return r.hold
+}
 
 // New returns an Announcer that waits for its Run. No log is kept where log is nil.
 func New(w Wire, log *slog.Logger) *Announcer {
@@ -99,6 +105,18 @@ func (a *Announcer) Withdraw(claims ...Claim) {
 	defer a.mu.Unlock()
 	for _, c := range claims {
 		delete(a.claims, c)
+	}
+}
+
+// Hold puts off what is still to be said of the claims for so long, while it is in question. When it returns, at most the frames of
+// one more burst, which was being sent, have them.
+func (a *Announcer) Hold(d time.Duration, claims ...Claim) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, c := range claims {
+		if r := a.claims[c]; r != nil {
+			r.hold = time.Now().Add(d)
+		}
 	}
 }
 

@@ -176,6 +176,27 @@ func TestAgainAndNoMore(t *testing.T) {
 	})
 }
 
+// TestHold: what is in question waits, and goes on where it was.
+func TestHold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newFake()
+		a := start(t, w, nil)
+		a.Announce(v6)
+		time.Sleep(900 * time.Millisecond)
+		a.Hold(400*time.Millisecond, v6, v4)
+		time.Sleep(1500 * time.Millisecond)
+		if _, at := w.take(); !slices.Equal(at, []time.Duration{0, 1300 * time.Millisecond, 2 * time.Second}) {
+			t.Errorf("said at %v", at)
+		}
+		a.Hold(time.Hour, v6)
+		a.Announce(v6)
+		synctest.Wait()
+		if got, _ := w.take(); len(got) != 1 {
+			t.Errorf("announced again: %v", got)
+		}
+	})
+}
+
 // TestPace: a failover of many claims goes out in bursts, in order, and every claim is said each time.
 func TestPace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
