@@ -119,8 +119,8 @@ func (s nftSpace) script(changes []nft.Change) string {
 		s.t.Fatal(err)
 	}
 	var b strings.Builder
-	for _, c := range commands {
-		fmt.Fprintln(&b, c.Line())
+	for _, line := range nft.Lines(commands) {
+		fmt.Fprintln(&b, line)
 	}
 	return b.String()
 }

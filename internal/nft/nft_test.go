@@ -108,8 +108,8 @@ func lines(t *testing.T, have, want document) string {
 		t.Fatal(err)
 	}
 	var b strings.Builder
-	for _, c := range commands {
-		fmt.Fprintln(&b, c.Line())
+	for _, line := range nft.Lines(commands) {
+		fmt.Fprintln(&b, line)
 	}
 	return b.String()
 }

@@ -60,8 +60,35 @@ func (c Command) String() string {
 	}
 }
 
-// Line spells the command as a line for a shell.
-func (c Command) Line() string { return shell(c.String()) }
+// lineLength is about how long a line of Lines gets.
+const lineLength = 600
+
+// Lines spells the commands, in their order, as lines for a shell, each of which runs nft once. Commands of one sort share a line,
+// and rules of one chain: a new table is some hundred commands.
+func Lines(commands []Command) []string {
+	var lines []string
+	var line string
+	for i, c := range commands {
+		if i > 0 && c.joins(commands[i-1]) && len(line) < lineLength {
+			line += "; " + c.String()
+			continue
+		}
+		if i > 0 {
+			lines = append(lines, shell(line))
+		}
+		line = c.String()
+	}
+	if len(commands) > 0 {
+		lines = append(lines, shell(line))
+	}
+	return lines
+}
+
+// joins reports whether the command may share a line with the one before it.
+func (c Command) joins(before Command) bool {
+	same := c.Verb == before.Verb && c.Object == before.Object && c.Family == before.Family && c.Table == before.Table
+	return same && c.Object != "element" && (c.Object != "rule" || c.Chain.Name == before.Chain.Name)
+}
 
 // Transaction returns the commands, in order, that make all the changes at once. A table that changes has its rules
 // replaced and keeps every set whose declaration stays, with its elements (see Table.Loses).

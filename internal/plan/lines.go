@@ -45,10 +45,7 @@ func (op Op) lines() ([]string, error) {
 	if err != nil {
 		return lines, err
 	}
-	for _, c := range commands {
-		lines = append(lines, c.Line())
-	}
-	return lines, nil
+	return append(lines, nft.Lines(commands)...), nil
 }
 
 // comment makes one line of words that a shell passes over.
