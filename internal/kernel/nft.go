@@ -139,9 +139,9 @@ func (c *nftConn) readTable(t *nft.Table) error {
 		return err
 	}
 	for _, b := range bodies {
-		table, chain, rule := decodeNftRuleMessage(t.Family, b[nfgenmsgSize:])
+		table, chain, exprs := nftRuleAttrs(b[nfgenmsgSize:])
 		if i, ok := chains[chain]; ok && table == t.Name {
-			t.Chains[i].Rules = append(t.Chains[i].Rules, rule)
+			t.Chains[i].Rules = append(t.Chains[i].Rules, decodeNftRule(t.Family, decodeNftExprs(t.Family, exprs)))
 		}
 	}
 	body = nftBody(family, 0)
@@ -232,7 +232,8 @@ func decodeNftHook(family nft.Family, b []byte, c *nft.Chain) {
 	c.Hook += device
 }
 
-func decodeNftRuleMessage(family nft.Family, b []byte) (table, chain string, rule nft.Rule) {
+// nftRuleAttrs takes a rule's message apart: where it stands, and its expressions.
+func nftRuleAttrs(b []byte) (table, chain string, exprs []byte) {
 	for typ, v := range attrs(b) {
 		switch typ {
 		case unix.NFTA_RULE_TABLE:
@@ -240,10 +241,23 @@ func decodeNftRuleMessage(family nft.Family, b []byte) (table, chain string, rul
 		case unix.NFTA_RULE_CHAIN:
 			chain = getString(v)
 		case unix.NFTA_RULE_EXPRESSIONS:
-			rule = decodeNftRule(family, decodeNftExprs(family, v))
+			exprs = v
 		}
 	}
-	return table, chain, rule
+	return table, chain, exprs
+}
+
+// nftExprAttrs takes one expression of a rule apart: what it is, and its own attributes.
+func nftExprAttrs(b []byte) (name string, data []byte) {
+	for typ, v := range attrs(b) {
+		switch typ {
+		case unix.NFTA_EXPR_NAME:
+			name = getString(v)
+		case unix.NFTA_EXPR_DATA:
+			data = v
+		}
+	}
+	return name, data
 }
 
 // applyNft makes all the changes in one transaction: if it fails, nothing has changed. What stands already, or is gone

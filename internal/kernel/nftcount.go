@@ -53,18 +53,7 @@ func readNftCounters(ctx context.Context, ns int) (map[string]uint64, error) {
 
 // countNftRule adds what a rule of weft's has counted to its chain's count.
 func countNftRule(counts map[string]uint64, b []byte) {
-	var table, chain string
-	var exprs []byte
-	for typ, v := range attrs(b) {
-		switch typ {
-		case unix.NFTA_RULE_TABLE:
-			table = getString(v)
-		case unix.NFTA_RULE_CHAIN:
-			chain = getString(v)
-		case unix.NFTA_RULE_EXPRESSIONS:
-			exprs = v
-		}
-	}
+	table, chain, exprs := nftRuleAttrs(b)
 	if table != nft.TableName {
 		return
 	}
@@ -77,19 +66,14 @@ func countNftRule(counts map[string]uint64, b []byte) {
 
 // nftPackets reads how many packets an expression has counted, if it is one that counts.
 func nftPackets(b []byte) (packets uint64, ok bool) {
-	var data []byte
-	for typ, v := range attrs(b) {
-		switch typ {
-		case unix.NFTA_EXPR_NAME:
-			ok = getString(v) == "counter"
-		case unix.NFTA_EXPR_DATA:
-			data = v
-		}
+	name, data := nftExprAttrs(b)
+	if name != "counter" {
+		return 0, false
 	}
 	for typ, v := range attrs(data) {
-		if ok && typ == unix.NFTA_COUNTER_PACKETS && len(v) == 8 {
+		if typ == unix.NFTA_COUNTER_PACKETS && len(v) == 8 {
 			packets = binary.BigEndian.Uint64(v)
 		}
 	}
-	return packets, ok
+	return packets, true
 }

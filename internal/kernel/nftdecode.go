@@ -264,18 +264,8 @@ func decodeNftValue(t nft.Term, data []byte, bits int) (nft.Term, bool) {
 func decodeNftExprs(family nft.Family, b []byte) []nftRaw {
 	var list []nftRaw
 	for _, one := range attrs(b) {
-		var raw nftRaw
-		var data []byte
-		for typ, v := range attrs(one) {
-			switch typ {
-			case unix.NFTA_EXPR_NAME:
-				raw.name = getString(v)
-			case unix.NFTA_EXPR_DATA:
-				data = v
-			}
-		}
-		raw.expr = decodeNftExpr(family, raw.name, data)
-		list = append(list, raw)
+		name, data := nftExprAttrs(one)
+		list = append(list, nftRaw{name, decodeNftExpr(family, name, data)})
 	}
 	return list
 }

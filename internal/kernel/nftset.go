@@ -41,11 +41,9 @@ const (
 	nftaSetElemKeyEnd  = 10
 	nftaSetExpr        = 17
 	nftaSetExpressions = 18
-	nftaChainFlags     = 10
 	nftaHookDevs       = 4
 	nftSetConcat       = 0x80 // NFT_SET_CONCAT
 	nftElemCatchAll    = 2    // NFT_SET_ELEM_CATCHALL
-	nftChainBase       = 1    // NFT_CHAIN_BASE
 )
 
 // nftKeyType returns the number and the length in bytes of a set's key.
