@@ -227,10 +227,16 @@ func (b *builder) inetGuard() nft.Table {
 				Name: "forward", Type: "filter", Hook: "forward", Policy: "accept",
 				Rules: []nft.Rule{
 					rule("iifgroup @"+setRuleLinks, "oifgroup @"+setRuleLinks, "jump "+dropHairpin),
+					rule("ip6 daddr fe80::/10", "jump to_link"),
 					rule("oifname . ip6 daddr @"+setOnLink6, "jump to_neighbour"),
 					rule("oifname . ip daddr @"+setOnLink4, "jump to_neighbour"),
 				},
 			},
+			// The kernel sends on what is for a link-local address that is not its own, out where it came in, and asks for it there.
+			{Name: "to_link", Rules: []nft.Rule{
+				rule("oifgroup @"+setTaps, "jump "+dropHost), rule("oifgroup @"+setRuleTaps, "jump "+dropHost),
+				rule("oifgroup @"+setUplinks, "jump "+dropHairpin), rule("oifgroup @"+setRuleLinks, "jump "+dropHairpin),
+			}},
 			{Name: "to_neighbour", Rules: []nft.Rule{rule("iifgroup @"+setRuleTaps, "jump to_neighbour_from_rule_tap"), rule("jump to_neighbour_from_vrf")}},
 			toNeighbour("to_neighbour_from_rule_tap", "iifname"),
 			toNeighbour("to_neighbour_from_vrf", "meta sdifname"),
@@ -280,11 +286,13 @@ func hostFromTap() nft.Chain {
 	return nft.Chain{Name: "host_from_tap", Rules: []nft.Rule{
 		rule("icmpv6 type nd-router-advert", "jump "+dropHost),
 		rule("icmpv6 type nd-redirect", "jump "+dropHost),
-		rule("ip6 daddr fe80::/10", "meta l4proto != ipv6-icmp", "jump "+dropHost),
 		rule("ip6 daddr ff00::/8", "meta l4proto ipv6-icmp", "accept"),
 		rule("ip6 daddr ff00::/8", "udp dport 547", "accept"),
 		rule("ip6 daddr ff00::/8", "jump "+dropHost),
 		rule("ip6 saddr ::", "jump "+dropSource),
+		// What does not say what it is, in a first fragment that ends before it would, is no ICMPv6 and not passed for it.
+		rule("ip6 daddr fe80::/10", "meta l4proto ipv6-icmp", "accept"),
+		rule("ip6 daddr fe80::/10", "jump "+dropHost),
 		rule("ip daddr 255.255.255.255", "udp dport 67", "accept"),
 		rule("ip daddr 255.255.255.255", "jump "+dropHost),
 		rule("ip daddr 224.0.0.0/4", "jump "+dropHost),
