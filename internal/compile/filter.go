@@ -320,6 +320,9 @@ func fromUplink() nft.Chain {
 		rule("icmpv6 type nd-neighbor-solicit", "jump solicitations"),
 		rule("ip6 daddr fe80::/10", "accept"),
 		rule("ip6 daddr ff00::/8", "accept"),
+		// What is to all on the VLAN, such as routers' VRRP, is not for the node, which has no address there. It would go by the default.
+		rule("ip daddr 224.0.0.0/4", "drop"),
+		rule("ip daddr 255.255.255.255", "drop"),
 		rule("fib saddr . iif oif missing", "jump "+dropSource),
 		rule("fib daddr . iif oif exists", "jump "+dropHairpin),
 	}}
