@@ -22,7 +22,7 @@ var imports = map[string][]string{
 	"hack/vm":                    {"internal/vm"},
 	"internal/agent":             {"internal/announce", "internal/compile", "internal/frame", "internal/guest", "internal/netstate", "internal/nic", "internal/plan", "internal/spec", "internal/wire"},
 	"internal/announce":          {"internal/frame", "internal/wire"},
-	"internal/compile":           {"internal/netstate", "internal/nft", "internal/spec"},
+	"internal/compile":           {"internal/frame", "internal/netstate", "internal/nft", "internal/spec"},
 	"internal/guest":             {"internal/frame", "internal/wire"},
 	"internal/ganeti":            {"internal/netstate", "internal/spec"},
 	"internal/ifupdown":          {"internal/spec"},

@@ -28,15 +28,17 @@ func newNICCommand(o *options) *cobra.Command {
 type nicFlags struct {
 	id, name, mac, network string
 	ips, prefixes          []string
+	macs, sources, trust   []string // port security
 	force                  bool
 }
 
-func (f *nicFlags) addresses() ([]netip.Addr, error) {
+// addresses reads the addresses that were given with a flag.
+func addresses(flag string, texts []string) ([]netip.Addr, error) {
 	var addrs []netip.Addr
-	for _, s := range f.ips {
+	for _, s := range texts {
 		a, err := netip.ParseAddr(s)
 		if err != nil {
-			return nil, fmt.Errorf("--ip %s: not an IP address", s)
+			return nil, fmt.Errorf("--%s %s: not an IP address", flag, s)
 		}
 		addrs = append(addrs, a)
 	}
@@ -56,15 +58,44 @@ func (f *nicFlags) routed() ([]netip.Prefix, error) {
 	return all, nil
 }
 
+// describe gives the NIC what the flags say of its guest.
+func (f *nicFlags) describe(n *spec.NIC) (err error) {
+	if n.Addresses, err = addresses("ip", f.ips); err != nil {
+		return err
+	}
+	if n.Prefixes, err = f.routed(); err != nil {
+		return err
+	}
+	if n.Sources, err = addresses("source", f.sources); err != nil {
+		return err
+	}
+	n.MACs, n.Trust = nil, f.trust
+	for _, mac := range f.macs {
+		n.MACs = append(n.MACs, strings.ToLower(mac))
+	}
+	return nil
+}
+
+// security adds the flags about port security.
+func (f *nicFlags) security(c *cobra.Command) {
+	c.Flags().StringArrayVar(&f.macs, "extra-mac", nil, "bridged: another MAC that the guest may send from, such as VRRP's virtual one; may be repeated")
+	c.Flags().StringArrayVar(&f.sources, "source", nil, "bridged: another address that the guest may use, such as a shared or a link-local one; may be repeated")
+	c.Flags().StringSliceVar(&f.trust, "trust", nil, "bridged: parts of port security that do not hold for the guest, of "+strings.Join(spec.Trusts, ","))
+}
+
 func newNICAdd(o *options) *cobra.Command {
 	var f nicFlags
 	c := &cobra.Command{
-		Use:   "add --name TAP --mac MAC --network NETWORK [--ip ADDRESS]... [--prefix PREFIX]...",
+		Use:   "add --name TAP --mac MAC --network NETWORK [--ip ADDRESS]... [--prefix PREFIX]... [--trust PART]...",
 		Short: "Plug a VM's interface into a network",
 		Long: `Plug a VM's interface into a network. Its tap must exist. If anything fails, nothing is plugged in and the exit status is 1.
 
 In a routed network the node asks first whether somebody else has one of the addresses, which is refused unless forced, and
-announces them when it answers for them.`,
+announces them when it answers for them.
+
+On a bridged network the guest may send from its MAC and its addresses alone (of a family of which none is given: from whatever is not
+another's here), speaks as no router and no DHCP server, and in no VLAN. --extra-mac and --source add to what is its own, and --trust
+turns parts of that off.`,
 		Example: "  weft nic add --name tap0 --mac aa:00:00:94:ed:40 --network public --ip 62.217.124.53 --ip 2001:db8:993::53",
 		Args:    cobra.NoArgs,
 		RunE:    with(o.openForNew, func(c *cobra.Command, node *agent.Node, _ []string) error { return o.add(c, node, f, false) }),
@@ -95,6 +126,7 @@ func (f *nicFlags) define(c *cobra.Command) {
 	c.Flags().StringVar(&f.network, "network", "", "the network, a key of networks in the node file")
 	c.Flags().StringArrayVar(&f.ips, "ip", nil, "an address of the guest's (routed networks need it); may be repeated")
 	c.Flags().StringArrayVar(&f.prefixes, "prefix", nil, "a prefix that is routed to the guest by its address; may be repeated")
+	f.security(c)
 	c.Flags().StringVar(&f.id, "id", "", "the NIC's UUID at the hypervisor (default: a new one)")
 	for _, name := range []string{"name", "mac", "network"} {
 		if err := c.MarkFlagRequired(name); err != nil {
@@ -106,10 +138,7 @@ func (f *nicFlags) define(c *cobra.Command) {
 // add plugs in, or prepares, what the flags say.
 func (o *options) add(c *cobra.Command, node *agent.Node, f nicFlags, prepared bool) (err error) {
 	n := spec.NIC{ID: f.id, Name: f.name, MAC: strings.ToLower(f.mac), Network: f.network, Prepared: prepared}
-	if n.Addresses, err = f.addresses(); err != nil {
-		return err
-	}
-	if n.Prefixes, err = f.routed(); err != nil {
+	if err := f.describe(&n); err != nil {
 		return err
 	}
 	if n.ID == "" {
@@ -150,10 +179,7 @@ func newNICMove(o *options) *cobra.Command {
 			if f.network != "" {
 				n.Network = f.network
 			}
-			if n.Addresses, err = f.addresses(); err != nil {
-				return err
-			}
-			if n.Prefixes, err = f.routed(); err != nil {
+			if err := f.describe(&n); err != nil {
 				return err
 			}
 			return o.plug(c, node, n)
@@ -162,6 +188,7 @@ func newNICMove(o *options) *cobra.Command {
 	c.Flags().StringVar(&f.network, "network", "", "the network to move to (default: the one that it is in)")
 	c.Flags().StringArrayVar(&f.ips, "ip", nil, "an address of the guest's there; may be repeated")
 	c.Flags().StringArrayVar(&f.prefixes, "prefix", nil, "a prefix that is routed to the guest there; may be repeated")
+	f.security(c)
 	return c
 }
 

@@ -61,9 +61,10 @@ func (b *builder) smallestMTU(names []string) uint32 {
 // bridged asks for a bridged network: a bridge of its own with the uplink's VLAN device as a port, or a VLAN of a
 // VLAN-aware bridge. The host has no address and no IPv6 on either device: a guest cannot reach it that way.
 //
-// Of a network that is not managed there is nothing to ask for but its taps.
+// Of a network that is not managed there is nothing to ask for but its taps, and port security for them.
 func (b *builder) bridged(name string, n *spec.Network) {
 	who, br := "networks."+name, n.BridgeName()
+	b.secure(who, n)
 	if !n.IsManaged() {
 		return
 	}

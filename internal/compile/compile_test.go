@@ -5,6 +5,7 @@ package compile
 import (
 	"encoding/json"
 	"flag"
+	"fmt"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -16,6 +17,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/rogpeppe/go-internal/txtar"
 
+	"weft/internal/frame"
 	"weft/internal/netstate"
 	"weft/internal/nft"
 	"weft/internal/spec"
@@ -163,15 +165,20 @@ func mentions(o netstate.Object, nic spec.NIC) bool {
 	if e, ok := o.(nft.Element); ok && slices.ContainsFunc(nic.Prefixes, func(p netip.Prefix) bool { return slices.Contains(e.Parts, p.String()) }) {
 		return true
 	}
+	about := []string{nic.Name}
+	if mac, err := frame.ParseMAC(nic.MAC); err == nil {
+		about = append(about, frame.LinkLocal(mac).String(), nft.Target(frame.LinkLocal(mac)))
+	}
+	for _, a := range append(nic.Addresses, nic.Sources...) {
+		about = append(about, a.String(), nft.Target(a))
+	}
+	if nic.Net != nil {
+		about = append(about, fmt.Sprint(netstate.GroupTap+nic.Net.Number()), fmt.Sprint(netstate.GroupUplink+nic.Net.Number()))
+	}
 	words := strings.FieldsFunc(o.Key().ID, func(r rune) bool { return r == ' ' || r == '/' })
 	for _, w := range words {
-		if strings.Trim(w, `"`) == nic.Name {
+		if slices.Contains(about, strings.Trim(w, `"`)) {
 			return true
-		}
-		for _, a := range nic.Addresses {
-			if w == a.String() {
-				return true
-			}
 		}
 	}
 	r, ok := o.(netstate.Route)

@@ -4,6 +4,7 @@ package compile
 
 import (
 	"fmt"
+	"maps"
 
 	"weft/internal/netstate"
 	"weft/internal/nft"
@@ -172,7 +173,7 @@ const (
 
 // Drops returns the reasons for which guards drop packets, in words, by the chain that counts them.
 func Drops() map[string]string {
-	return map[string]string{
+	all := map[string]string{
 		dropAnswer:  "ARP of the node for an address that is no guest's here",
 		dropARP:     "ARP of a guest from an address that is not its own",
 		dropFlood:   "a guest had the host learn neighbours too fast",
@@ -182,6 +183,8 @@ func Drops() map[string]string {
 		dropProxy:   "a question for a neighbour that is not a guest here",
 		dropSource:  "not the guest's address, or from an uplink one of a guest here",
 	}
+	maps.Copy(all, bridgeDrops)
+	return all
 }
 
 // inetGuard is the ruleset for IP. A packet in a VRF comes twice; its second time it comes by the VRF, whose group is neither.

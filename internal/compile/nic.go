@@ -5,6 +5,7 @@ package compile
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"weft/internal/netstate"
 	"weft/internal/spec"
@@ -36,10 +37,20 @@ func (b *builder) plug(nics []spec.NIC) {
 func (b *builder) bridgedNIC(who string, n *spec.Network, nic *spec.NIC) {
 	l := b.tap(n, nic)
 	l.Master, l.MAC = new(n.BridgeName()), hostMAC(nic.MAC)
-	b.link(who, l)
+	vid := uint16(0)
 	if b.node.VLANAware(n) || !n.IsManaged() && n.VLAN != 0 {
-		b.put(who, netstate.BridgeVLAN{Dev: nic.Name, VID: uint16(n.VLAN), PVID: true, Untagged: true})
+		vid = uint16(n.VLAN)
+		b.put(who, netstate.BridgeVLAN{Dev: nic.Name, VID: vid, PVID: true, Untagged: true})
 	}
+	// Where the guest's one MAC is the bridge knows, and it takes no other from the tap. Of one that has not arrived yet it
+	// learns: what that sends first, nobody has to take note of.
+	known := !nic.Prepared && len(nic.MACs) == 0 && !slices.Contains(nic.Trust, "mac")
+	l.Port = &netstate.PortAttrs{Learning: new(!known), Locked: new(known), Flood: new(!known), Isolated: new(n.Isolated)}
+	if known {
+		b.put(who, netstate.FDB{MAC: canonicalMAC(nic.MAC), Dev: nic.Name, VLAN: vid, Sticky: true})
+	}
+	b.link(who, l)
+	b.secureNIC(who, n, nic)
 	b.sysctl(who, "net/ipv6/conf/"+nic.Name+"/disable_ipv6", "1")
 	b.sysctl(who, "net/ipv4/conf/"+nic.Name+"/proxy_arp", "0")
 	b.sysctl(who, "net/ipv6/conf/"+nic.Name+"/proxy_ndp", "0")

@@ -67,6 +67,12 @@ func (c *checker) checkRouted(name string, n *Network, p path, tables map[uint32
 	if n.Bridge != "" {
 		c.fail(p.key("bridge"), "a routed network has no bridge: guests are reached by their routes")
 	}
+	if len(n.Protect) > 0 {
+		c.fail(p.key("protect"), "a routed network needs none: its guests use their own addresses only")
+	}
+	if n.Isolated {
+		c.fail(p.key("isolated"), "the node routes between the guests of a routed network; only a bridge keeps them apart")
+	}
 	c.checkWays(n, p)
 	if n.IPv4 == nil && n.IPv6 == nil && !c.unread(p.key("ipv4")) && !c.unread(p.key("ipv6")) {
 		c.fail(p, "ipv4 or ipv6 is missing; a routed network needs a subnet")
@@ -124,6 +130,11 @@ func (c *checker) checkBridged(name string, n *Network, p path, bridges map[stri
 	} {
 		if k.set {
 			c.fail(p.key(k.name), "a bridged network has no %s: the node does not route for it, guests are on the VLAN itself", k.name)
+		}
+	}
+	for i, a := range n.Protect {
+		if why := noUnicast(a); why != "" {
+			c.fail(p.key("protect").index(i), "%s", why)
 		}
 	}
 	if !n.IsManaged() {

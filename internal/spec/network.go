@@ -158,11 +158,13 @@ func (n *NIC) Equal(o *NIC) bool {
 	if n == nil || o == nil {
 		return n == o
 	}
-	if !slices.Equal(n.Addresses, o.Addresses) || !slices.Equal(n.Prefixes, o.Prefixes) || !n.Was.Equal(o.Was) {
+	if !slices.Equal(n.Addresses, o.Addresses) || !slices.Equal(n.Prefixes, o.Prefixes) || !n.Was.Equal(o.Was) ||
+		!slices.Equal(n.MACs, o.MACs) || !slices.Equal(n.Sources, o.Sources) || !slices.Equal(n.Trust, o.Trust) {
 		return false
 	}
 	a, b := *n, *o
 	a.Addresses, a.Prefixes, a.Was = b.Addresses, b.Prefixes, b.Was // compared; an empty list is as good as none
+	a.MACs, a.Sources, a.Trust = b.MACs, b.Sources, b.Trust
 	return reflect.DeepEqual(a, b)
 }
 

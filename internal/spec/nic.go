@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 )
 
 // ParseNIC returns a NIC in canonical form from words as a command line or a hypervisor's hook has them. The error, an
@@ -81,8 +82,46 @@ func (n *NIC) mistakes() Errors {
 			fail("prefix %s is here twice", p)
 		}
 	}
+	errs = append(errs, n.securityMistakes()...)
 	if why := badLine(n.Instance); why != "" {
 		fail("instance: %s", why)
+	}
+	return errs
+}
+
+// securityMistakes returns what is wrong with what the NIC says of port security.
+func (n *NIC) securityMistakes() Errors {
+	var errs Errors
+	fail := func(format string, args ...any) {
+		errs = append(errs, Error{Path: "nic " + n.Name, Msg: fmt.Sprintf(format, args...)})
+	}
+	for i, m := range n.MACs {
+		switch mac, why := parseMAC(m); {
+		case why != "":
+			fail("mac: %s", why)
+		case mac == n.MAC || slices.Contains(n.MACs[:i], m):
+			fail("mac %s is here twice", m)
+		}
+	}
+	for i, a := range n.Sources {
+		switch why := noUnicast(a); {
+		case !a.IsValid():
+			fail("source %d is none", i+1)
+		case why != "":
+			fail("source %s", why)
+		case a.IsLoopback() || a.Is4In6() || a.Zone() != "":
+			fail("source %s is not one that a guest can have", a)
+		case slices.Contains(n.Sources[:i], a) || slices.Contains(n.Addresses, a):
+			fail("source %s is here twice", a)
+		}
+	}
+	for i, w := range n.Trust {
+		switch {
+		case !slices.Contains(Trusts, w):
+			fail("trust %q: want one of %s", w, strings.Join(Trusts, ", "))
+		case slices.Contains(n.Trust[:i], w):
+			fail("trust %s is here twice", w)
+		}
 	}
 	return errs
 }

@@ -25,6 +25,9 @@ func (n *nicChecker) inNetwork(nic *NIC, net *Network) Errors {
 		}
 		return errs
 	}
+	if len(nic.MACs)+len(nic.Sources)+len(nic.Trust) > 0 {
+		fail("macs, sources and trust are for bridged networks, and %s is routed: its guests send from their own MAC and addresses, and what is routed to them", nic.Network)
+	}
 	if len(nic.Addresses) == 0 && !nic.Prepared {
 		fail("an address is missing; network %s is routed, and leads to a guest by its addresses", nic.Network)
 	}

@@ -82,7 +82,7 @@ func structSchema(s *jsonschema.Schema, t reflect.Type) {
 	if t == reflect.TypeFor[Network]() {
 		s.AllOf = []*jsonschema.Schema{
 			inMode(Bridged, []string{"ipv4", "ipv6", "table", "vrf", "policy", "conntrack"}),
-			inMode(Routed, []string{"bridge"}),
+			inMode(Routed, []string{"bridge", "protect", "isolated"}),
 		}
 	}
 }

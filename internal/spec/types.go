@@ -140,8 +140,11 @@ type Network struct {
 	IPv4   *Prefix `yaml:"ipv4,omitempty" json:"ipv4,omitempty"`
 	IPv6   *Prefix `yaml:"ipv6,omitempty" json:"ipv6,omitempty"`
 
-	Managed   *bool `yaml:"managed,omitempty" json:"managed,omitempty"`     // false: its bridge, or its table, rules and uplinks, are somebody else's; only NICs are plugged in. Default true
-	Conntrack bool  `yaml:"conntrack,omitempty" json:"conntrack,omitempty"` // routed: connections are tracked on this node; they get a zone of the network's own
+	Managed  *bool        `yaml:"managed,omitempty" json:"managed,omitempty"`   // false: its bridge, or its table, rules and uplinks, are somebody else's; only NICs are plugged in. Default true
+	Protect  []netip.Addr `yaml:"protect,omitempty" json:"protect,omitempty"`   // bridged: addresses on the VLAN that no guest here may use: gateways, servers
+	Isolated bool         `yaml:"isolated,omitempty" json:"isolated,omitempty"` // bridged: guests of this node do not reach each other, only the uplink
+
+	Conntrack bool `yaml:"conntrack,omitempty" json:"conntrack,omitempty"` // routed: connections are tracked on this node; they get a zone of the network's own
 }
 
 // Prefix is one address family of a routed network.
@@ -153,6 +156,11 @@ type Prefix struct {
 	VLAN      int          `yaml:"vlan,omitempty" json:"vlan,omitempty"`            // 1 to 4094; default the network's
 }
 
+// Trusts are the parts of port security that can be turned off for a NIC of a bridged network: what it says by ARP and neighbour
+// advertisements (arp), whether it answers DHCP (dhcp), its IPv4 and IPv6 sources (ip), its MAC (mac), whether it speaks as a
+// router (router), how many broadcasts and multicasts it sends (storm), and what else than ARP and IP (type).
+var Trusts = []string{"arp", "dhcp", "ip", "mac", "router", "storm", "type"}
+
 // NIC is a VM's interface, plugged into a network by its tap.
 type NIC struct {
 	ID        string         `json:"id"`                // a UUID: the hypervisor's own where it has one
@@ -162,6 +170,9 @@ type NIC struct {
 	Network   string         `json:"network"`
 	Addresses []netip.Addr   `json:"addresses,omitempty"` // the guest's
 	Prefixes  []netip.Prefix `json:"prefixes,omitempty"`  // routed to the guest, by the first of its addresses of that family
+	MACs      []string       `json:"macs,omitempty"`      // bridged: further MACs that it may send from, such as VRRP's virtual ones
+	Sources   []netip.Addr   `json:"sources,omitempty"`   // bridged: further addresses that it may use: shared ones, link-local ones
+	Trust     []string       `json:"trust,omitempty"`     // bridged: which of Trusts do not hold for it
 	Instance  string         `json:"instance,omitempty"`  // the VM's name at the hypervisor, for people
 	Prepared  bool           `json:"prepared,omitempty"`  // the guest does not run here yet: the tap is plugged in and guarded, and the node answers for none of its addresses
 	Net       *Network       `json:"net,omitempty"`       // what Network is, where the hypervisor says it and the node file does not
