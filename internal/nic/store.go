@@ -50,6 +50,9 @@ func (s Store) List() ([]spec.NIC, error) {
 			continue // renameio's temporary files
 		}
 		n, err := s.read(filepath.Join(s.nics(), e.Name()))
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // it went since the folder was read: those who only look have no lock
+		}
 		if err != nil {
 			return nil, err
 		}

@@ -49,6 +49,22 @@ func TestStore(t *testing.T) {
 	}
 }
 
+// TestListWhileOthersGo: those who only look have no lock. A NIC that goes meanwhile must not fail them: a VM would not start
+// because another stopped.
+func TestListWhileOthersGo(t *testing.T) {
+	s := Store{Dir: t.TempDir()}
+	stays := spec.NIC{ID: "stays", Name: "tap0"}
+	if err := s.Put(stays); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink("gone", s.file("goes")); err != nil { // in the folder, and not there when it is read
+		t.Fatal(err)
+	}
+	if got, err := s.List(); err != nil || len(got) != 1 || got[0].ID != "stays" {
+		t.Errorf("%v, %v", got, err)
+	}
+}
+
 func TestStoreRefuses(t *testing.T) {
 	s := Store{Dir: t.TempDir()}
 	for _, id := range []string{"", "../x", ".hidden", "a/b"} {
