@@ -50,6 +50,7 @@ var only = map[string]string{
 	"github.com/mdlayher/ndp":      "internal/frame",
 	"github.com/mdlayher/netlink":  "internal/kernel",
 	"github.com/mdlayher/socket":   "internal/wire",
+	"github.com/cilium/ebpf":       "internal/wire",
 	"github.com/google/nftables":   "internal/kernel",
 	"github.com/spf13/cobra":       "cmd/weft",
 	"go.yaml.in/yaml":              "internal/spec",

@@ -239,6 +239,9 @@ func hear(e wire.Event) []Heard {
 	if e.Lost > 0 {
 		all = append(all, Heard{Lost: true})
 	}
+	if e.Limited {
+		return append(all, Heard{Lost: true, IfIndex: e.Index})
+	}
 	h := Heard{IfIndex: e.Index}
 	if mac, _, ok := guest.Life(e); ok {
 		h.Guest = mac.String()

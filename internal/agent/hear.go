@@ -5,6 +5,7 @@ package agent
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/netip"
 	"slices"
 	"time"
@@ -32,7 +33,7 @@ type Heard struct {
 	Has     netip.Addr // the address that somebody says it has; the zero Addr for none
 	MAC     string     // where that address is, by this word
 	Asks    netip.Addr // the address that somebody asks for in a way that the kernel, a mere proxy, does not answer; or the zero Addr
-	Lost    bool       // nothing was heard, but something may have been missed
+	Lost    bool       // nothing was heard, but something may have been missed: of the device, or of any where IfIndex is 0
 
 	frame frame.Frame
 }
@@ -61,10 +62,7 @@ func (l *Loop) hear(ctx context.Context, heard <-chan Heard, wake chan<- struct{
 	l.checks.Go(func() { l.visits(ctx) })
 	for h := range heard {
 		if h.Lost {
-			l.Stats.lost.Inc()
-			l.mu.Lock()
-			l.losses++
-			l.mu.Unlock()
+			l.missed(h.IfIndex)
 			continue
 		}
 		l.mu.Lock()
@@ -84,6 +82,35 @@ func (l *Loop) hear(ctx context.Context, heard <-chan Heard, wake chan<- struct{
 			}
 		}
 	}
+}
+
+// missed notes that something may have been missed of a device, or of any where that is 0, and says so now and then.
+func (l *Loop) missed(ifindex int) {
+	l.Stats.lost.Inc()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.losses[ifindex]++
+	if time.Since(l.lossSaid) >= defendInterval {
+		l.lossSaid = time.Now()
+		dev := "any"
+		if ifindex != 0 {
+			dev = l.nameOf(ifindex)
+		}
+		l.log().Warn("ARP and neighbour discovery come faster than they are listened to: some is not heard", "dev", dev)
+	}
+}
+
+// nameOf names a device of which something is claimed or heard. The caller holds mu.
+func (l *Loop) nameOf(ifindex int) string {
+	if tap, ok := l.taps[ifindex]; ok {
+		return tap.Name
+	}
+	for dev, i := range l.index {
+		if i == ifindex {
+			return dev
+		}
+	}
+	return fmt.Sprintf("index %d", ifindex)
 }
 
 // cameEarly returns the prepared NICs whose guests showed before their taps were known here: a guest may go on, and QEMU

@@ -176,6 +176,29 @@ func TestLoopTakesNoLossForSilence(t *testing.T) {
 	}
 }
 
+// TestLoopMissesByDevice: what may have been missed of a guest's own tap is no silence of it, and what was of another's is no
+// reason to go on answering for a guest that has moved.
+func TestLoopMissesByDevice(t *testing.T) {
+	for tap, released := range map[string]bool{"tap0": false, "tap1": true} {
+		t.Run(tap, func(t *testing.T) {
+			keep(t, func(t *testing.T, k *kept) {
+				k.plug(t, routedGuest(false))
+				k.rests()
+				k.air.guests(func(agent.Tap, netip.Addr) bool {
+					k.air.say(t.Context(), agent.Heard{Lost: true, IfIndex: k.host.indexOf(tap)})
+					return false
+				})
+				k.air.heard <- k.announcedBy("bond0.993", itsIPv4)
+				k.rests()
+				k.rests()
+				if got := k.prepared(t, guest.ID); got != released {
+					t.Errorf("released %v, want %v", got, released)
+				}
+			})
+		})
+	}
+}
+
 // TestLoopAsksForAnyAddress: a guest that has configured one of its addresses only answers for that one.
 func TestLoopAsksForAnyAddress(t *testing.T) {
 	for _, has := range []netip.Addr{itsIPv4, itsIPv6, itsLL} {

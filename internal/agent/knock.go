@@ -206,7 +206,7 @@ func (l *Loop) lives(ctx context.Context, tap Tap, addr netip.Addr) (lives, know
 	lost := func() int {
 		l.mu.Lock()
 		defer l.mu.Unlock()
-		return l.losses
+		return l.losses[0] + l.losses[tap.Index]
 	}
 	for range knockTries {
 		l.hold(tap)

@@ -163,6 +163,7 @@ func (l *Loop) prune(have *netstate.State) {
 	maps.DeleteFunc(l.alarms, past)
 	maps.DeleteFunc(l.defended, past)
 	maps.DeleteFunc(l.early, func(i int, g earlyGuest) bool { return !links[i] && time.Since(g.at) > defendInterval })
+	maps.DeleteFunc(l.losses, func(i, _ int) bool { return i != 0 && !links[i] })
 	maps.DeleteFunc(l.frames, func(id string, _ uint64) bool { return !ids[id] })
 }
 

@@ -61,7 +61,8 @@ type Loop struct {
 	alarms   map[Claim]time.Time        // when a contested claim was looked at
 	defended map[Claim]time.Time        // when it was last spoken of
 	frames   map[string]uint64          // by NIC: how often its guest was heard
-	losses   int                        // how often frames were lost
+	losses   map[int]int                // how often frames were lost of a device, by ifindex; 0 for any
+	lossSaid time.Time                  // when that was spoken of last
 	moves    map[string]move            // by NIC
 	turn     int                        // counts the rounds
 	arriving map[string]bool            // NICs that are being claimed
@@ -83,7 +84,7 @@ func (l *Loop) Run(ctx context.Context) error {
 	}
 	l.doors, l.alarms, l.defended = map[string][]chan struct{}{}, map[Claim]time.Time{}, map[Claim]time.Time{}
 	l.early, l.moves, l.frames = map[int]earlyGuest{}, map[string]move{}, map[string]uint64{}
-	l.arriving, l.checking = map[string]bool{}, map[string]bool{}
+	l.arriving, l.checking, l.losses = map[string]bool{}, map[string]bool{}, map[int]int{}
 	var ears sync.WaitGroup
 	defer func() { ears.Wait(); l.checks.Wait() }()
 	wake := make(chan struct{}, 1)

@@ -26,6 +26,7 @@ func TestPrune(t *testing.T) {
 			early:  map[int]earlyGuest{6: {at: now}, 7: {at: now}},
 			Stats:  NewStats(),
 			frames: map[string]uint64{"here": 1, "gone": 1},
+			losses: map[int]int{0: 1, 6: 1, 7: 1},
 		}
 		have := &netstate.State{}
 		have.Put(netstate.Link{Name: "tap6", Status: &netstate.LinkStatus{Index: 6}})
@@ -45,6 +46,9 @@ func TestPrune(t *testing.T) {
 		}
 		if l.frames["here"] != 1 || len(l.frames) != 1 {
 			t.Errorf("frames: %v", l.frames)
+		}
+		if l.losses[0] != 1 || l.losses[6] != 1 || len(l.losses) != 2 {
+			t.Errorf("losses: %v", l.losses)
 		}
 		// With each round.
 		l.Node = &Node{}

@@ -10,6 +10,7 @@ import (
 	"os"
 	"runtime"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -287,6 +288,55 @@ func TestLost(t *testing.T) {
 	}
 	if lost == 0 || count+lost != sent+more {
 		t.Errorf("%d frames heard and %d lost of %d", count, lost, sent+more)
+	}
+}
+
+// TestFlood: one device's flood is heard in part, and drowns nobody who speaks on another: not one frame.
+func TestFlood(t *testing.T) {
+	here, ns := wiretest.Namespace(t)
+	events := listen(t, here, 0)
+	floods, quiet := openTap(t, ns, "tap0"), openTap(t, ns, "tap1")
+	wiretest.IP(t, ns, "link set tap0 up\nlink set tap1 up\n")
+	from := wiretest.Device(t, here, "tap0").Index
+	const spoken, each = 20, 1000 // together more than a buffer holds
+	var talk sync.WaitGroup
+	defer talk.Wait()
+	talk.Go(func() {
+		flood, err := arp("192.0.2.1").Marshal()
+		for i := range spoken {
+			for range each {
+				_, failed := floods.Write(flood)
+				err = errors.Join(err, failed)
+			}
+			word, failed := arp(fmt.Sprintf("198.51.100.%d", i)).Marshal()
+			_, unsaid := quiet.Write(word)
+			err = errors.Join(err, failed, unsaid)
+		}
+		if err != nil {
+			t.Error(err)
+		}
+	})
+	flooded, limited, heard := 0, 0, map[netip.Addr]bool{}
+	for e := range events {
+		a, isARP := e.Frame.Msg.(frame.ARP)
+		switch {
+		case e.Lost > 0:
+			t.Fatalf("%d frames were lost", e.Lost)
+		case e.Limited && e.Index == from:
+			limited++
+		case e.Limited:
+			t.Fatalf("device %d is limited", e.Index)
+		case isARP && e.Index == from:
+			flooded++
+		case isARP:
+			heard[a.TPA] = true
+		}
+		if len(heard) == spoken {
+			break
+		}
+	}
+	if flooded == 0 || flooded > spoken*each*3/4 || limited == 0 || len(heard) != spoken {
+		t.Errorf("heard %d frames of the flood, limited %d times, and %d frames of the other; want some, some, and %d", flooded, limited, len(heard), spoken)
 	}
 }
 

@@ -10,7 +10,6 @@ import (
 	"sync"
 
 	"github.com/mdlayher/socket"
-	"golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
 
 	"weft/internal/frame"
@@ -25,6 +24,8 @@ type Event struct {
 	Index int // of the device
 	Frame frame.Frame
 	Lost  int // frames that were lost before this one, because the events were not taken fast enough
+	// Limited says that this is no frame: the device has brought so many that more of it are not heard for a moment.
+	Limited bool
 }
 
 // receiveBuffer is the size of a listening socket's buffer, in octets as the kernel counts them: some thousand frames,
@@ -35,13 +36,18 @@ const receiveBuffer = 4 << 20
 const maxFrame = 2048
 
 // Listen hears ARP, RARP and neighbour discovery on the device with this index, or on all devices, those too that come
-// later, where it is 0. From a device's first frame on nothing is missed. The channel is closed when ctx ends, or when
-// the kernel refuses to read on.
+// later, where it is 0. From a device's first frame on nothing is missed; but of all devices, what one brings beyond some thousand frames a
+// second is not heard, so that its flood drowns no other's. The channel is closed when ctx ends, or when the kernel refuses to read on.
 func (s *Socket) Listen(ctx context.Context, ifindex int) (<-chan Event, error) {
 	var conns []*socket.Conn
 	err := s.inside(func() error {
+		f, err := newFilters(ifindex == 0)
+		if err != nil {
+			return err
+		}
+		defer f.close()
 		for _, t := range []uint16{frame.EtherTypeARP, frame.EtherTypeRARP, frame.EtherTypeIPv6} {
-			c, err := receiver(t, ifindex)
+			c, err := receiver(t, ifindex, f)
 			if err != nil {
 				return err
 			}
@@ -57,10 +63,12 @@ func (s *Socket) Listen(ctx context.Context, ifindex int) (<-chan Event, error) 
 	}
 	events := make(chan Event)
 	var readers sync.WaitGroup
+	ctx, cancel := context.WithCancel(ctx)
 	for _, c := range conns {
 		stop := context.AfterFunc(ctx, func() { _ = c.Close() })
 		readers.Go(func() {
 			read(ctx, c, events)
+			cancel() // to hear in part would be to take silence for an answer
 			if stop() {
 				_ = c.Close()
 			}
@@ -68,6 +76,7 @@ func (s *Socket) Listen(ctx context.Context, ifindex int) (<-chan Event, error) 
 	}
 	go func() {
 		readers.Wait()
+		cancel()
 		close(events)
 	}()
 	return events, nil
@@ -75,14 +84,14 @@ func (s *Socket) Listen(ctx context.Context, ifindex int) (<-chan Event, error) 
 
 // receiver makes a socket that hears one protocol. It hears nothing before its filter stands: without a protocol it is
 // deaf until it is bound.
-func receiver(etherType uint16, ifindex int) (*socket.Conn, error) {
+func receiver(etherType uint16, ifindex int, f *filters) (*socket.Conn, error) {
 	c, err := socket.Socket(unix.AF_PACKET, unix.SOCK_RAW, 0, "packet", nil)
 	if err != nil {
 		return nil, err
 	}
-	filter, err := bpf.Assemble(program(etherType))
+	filter, err := f.program(etherType)
 	if err == nil {
-		err = c.SetBPF(filter)
+		err = c.SetsockoptInt(unix.SOL_SOCKET, unix.SO_ATTACH_BPF, filter)
 	}
 	if err == nil {
 		err = c.SetsockoptInt(unix.SOL_SOCKET, unix.SO_RXQ_OVFL, 1)
@@ -98,32 +107,6 @@ func receiver(etherType uint16, ifindex int) (*socket.Conn, error) {
 		return nil, errors.Join(err, c.Close())
 	}
 	return c, nil
-}
-
-// program is the filter of a protocol's socket. It is all that a forwarded IPv6 packet pays.
-//
-// Frames for other hosts are left out, and with them those of VLANs that no device takes off the trunk: the kernel hands
-// these up as if they had no tag, and marks them so.
-func program(etherType uint16) []bpf.Instruction {
-	const nextHeader, hopLimit, icmpType, icmpv6 = 20, 21, 54, 58
-	p := []bpf.Instruction{}
-	if etherType == frame.EtherTypeIPv6 {
-		p = append(p,
-			bpf.LoadAbsolute{Off: nextHeader, Size: 1},
-			bpf.JumpIf{Cond: bpf.JumpEqual, Val: icmpv6, SkipFalse: 7},
-			bpf.LoadAbsolute{Off: hopLimit, Size: 1},
-			bpf.JumpIf{Cond: bpf.JumpEqual, Val: 255, SkipFalse: 5},
-			bpf.LoadAbsolute{Off: icmpType, Size: 1},
-			bpf.JumpIf{Cond: bpf.JumpLessThan, Val: 133, SkipTrue: 3},
-			bpf.JumpIf{Cond: bpf.JumpGreaterThan, Val: 136, SkipTrue: 2},
-		)
-	}
-	return append(p,
-		bpf.LoadExtension{Num: bpf.ExtType},
-		bpf.JumpIf{Cond: bpf.JumpEqual, Val: unix.PACKET_OTHERHOST, SkipFalse: 1},
-		bpf.RetConstant{Val: 0},
-		bpf.RetConstant{Val: maxFrame},
-	)
 }
 
 // read hands on what a socket hears until it is closed.
@@ -142,13 +125,14 @@ func read(ctx context.Context, c *socket.Conn, events chan<- Event) {
 		if !ok {
 			continue
 		}
-		f, err := frame.Parse(b[:n])
-		if err != nil {
+		e := Event{Index: ll.Ifindex, Limited: n == cut}
+		if e.Frame, err = frame.Parse(b[:n]); err != nil && !e.Limited {
 			continue // as the kernel's own protocols do
 		}
 		lost := lostSoFar(oob[:noob], before)
+		e.Lost = int(lost - before)
 		select {
-		case events <- Event{Index: ll.Ifindex, Frame: f, Lost: int(lost - before)}:
+		case events <- e:
 			before = lost
 		case <-ctx.Done():
 			return
