@@ -128,7 +128,7 @@ var keys = map[string]key{
 	"Network.table":     num(1, 65535, "routed: the network's routing table (default the VLAN's number).", 993),
 	"Network.policy":    oneOf("routed: how packets come to the table, by a VRF (default) or by one rule for each interface (default with managed: false).", "vrf", "rules"),
 	"Network.managed":   {doc: "false: the bridge, or the table with its rules, routes and uplinks, is somebody else's (ifupdown's, an administrator's), and stays as it is; weft only plugs NICs in. Of a routed network that is the rule, the routes and the settings of each tap, IPv6 proxy entries on the uplink, and a default that leads nowhere at the end of the table, behind whatever its owner has there. proxy_arp on the uplink is the owner's to set. Default true."},
-	"Network.conntrack": {doc: "routed: connections are tracked on this node (a stateful firewall asks for it); those of this network get a zone of their own, so that two networks may use the same addresses."},
+	"Network.conntrack": {doc: "routed: connections are tracked on this node (a stateful firewall asks for it); those of this network get a zone of their own, so that two networks may use the same addresses. The table of connections is one for the whole node (nf_conntrack_max), and a guest can fill it."},
 	"Network.protect":   {doc: "bridged: addresses on the VLAN, such as those of its gateways, that no guest of this node may use. (A guest whose own addresses are known may use no others anyway.)", unique: true, example: []any{"192.0.2.1"}},
 	"Network.isolated":  {doc: "bridged: guests of this node do not reach each other, only what is behind the uplink."},
 	"Network.ipv4":      {doc: "routed: the network's IPv4 subnet."},
