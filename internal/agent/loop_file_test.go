@@ -5,6 +5,7 @@ package agent_test
 import (
 	"context"
 	"errors"
+	"strings"
 	"testing"
 	"testing/synctest"
 
@@ -45,4 +46,24 @@ func TestLoopWaitsForItsFile(t *testing.T) {
 			t.Errorf("%v; adopted after %d reads, want 4", err, adopted)
 		}
 	})
+}
+
+// otherFile is routedFile, with the network's uplink elsewhere.
+var otherFile = strings.Replace(routedFile, "vlan: 993", "vlan: 994", 1)
+
+// TestPlugHoldsToTheFileUnderTheLock: who waits for the lock may wait for an apply.
+func TestPlugHoldsToTheFileUnderTheLock(t *testing.T) {
+	store := nic.Store{Dir: t.TempDir()}
+	host := &alive{Fake: kerneltest.NewFake("eth0", "eth1", "tap0"), index: map[string]int{}}
+	applied := &agent.Node{Spec: parse(t, otherFile), Text: []byte(otherFile), Store: store, Target: host}
+	if err := applied.Apply(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	waited := &agent.Node{Spec: parse(t, routedFile), Text: []byte(routedFile), Store: store, Target: host}
+	if err := waited.Plug(t.Context(), routedGuest(false)); err != nil {
+		t.Fatal(err)
+	}
+	if left, err := applied.View(t.Context()); err != nil || !left.Plan.Empty() {
+		t.Errorf("it is not plugged in as the applied file says: %v\n%v", err, left.Plan.Ops)
+	}
 }

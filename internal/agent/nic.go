@@ -3,15 +3,18 @@
 package agent
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"maps"
 	"net/netip"
+	"path/filepath"
 	"slices"
 
 	"weft/internal/compile"
 	"weft/internal/netstate"
+	"weft/internal/nic"
 	"weft/internal/plan"
 	"weft/internal/spec"
 )
@@ -84,6 +87,9 @@ func (n *Node) change(ctx context.Context, id string, edit func([]spec.NIC, *net
 		return err
 	}
 	defer unlock()
+	if err := n.renew(); err != nil {
+		return err
+	}
 	stored, err := n.Store.List()
 	if err != nil {
 		return err
@@ -119,6 +125,21 @@ func (n *Node) change(ctx context.Context, id string, edit func([]spec.NIC, *net
 		return n.back(ctx, id, before, after, err)
 	}
 	return errors.Join(n.write(moving(before, after), after), n.forget(before, after, func(spec.NIC) bool { return true }))
+}
+
+// renew takes over the file that was applied last, where that is another than the one that the node was read from: whoever had the
+// lock until now may have applied it. The caller holds the lock.
+func (n *Node) renew() error {
+	text, err := n.Store.File()
+	if err != nil || text == nil || bytes.Equal(text, n.Text) {
+		return err
+	}
+	s, err := spec.Parse(filepath.Join(n.Store.Dir, nic.FileName), text)
+	if err != nil {
+		return err
+	}
+	n.Spec, n.Text = s, text
+	return nil
 }
 
 // unfinished returns the NICs with the one of this ID as it was before a move that did not come to its end.

@@ -13,12 +13,20 @@ import (
 // nothing of them is left.
 func TestRulesDoNotGrow(t *testing.T) {
 	needKernel(t)
+	t.Run("routed", func(t *testing.T) { rulesDoNotGrow(t, bigFile(0), "public") })
+	t.Run("bridged", func(t *testing.T) { rulesDoNotGrow(t, bigFile(1), "t0") })
+}
+
+func rulesDoNotGrow(t *testing.T, file, network string) {
 	const count = 1000
 	n, _ := open(t, namespace(t, "weft-scale", count), t.TempDir())
-	n.Spec = parse(t, bigFile(0))
+	n.Spec = parse(t, file)
 	must(t, n.Apply(t.Context()))
 	none := shape(t, "weft-scale")
 	nics := bigNICs(count)
+	for i := range nics {
+		nics[i].Network = network
+	}
 	must(t, n.Plug(t.Context(), nics[0]))
 	one := shape(t, "weft-scale")
 	if one.elements == none.elements {
