@@ -3,6 +3,7 @@
 package agent
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -166,18 +167,24 @@ func (l *Loop) claimNow(ctx context.Context, id string) (claimed bool, err error
 	}
 	defer unlock()
 	l.mu.Lock()
-	ops, planned := l.ahead[id]
+	worked := l.ahead[id]
 	delete(l.ahead, id)
 	l.mu.Unlock()
+	file := node.Text
+	if err := node.renew(); err != nil {
+		return false, err
+	}
 	c, there, err := node.Store.Get(id)
 	if err != nil || !there || !c.Prepared {
 		return false, err // somebody else claimed it, or it went
 	}
+	// A verb may have had the lock, and made another NIC or node of it.
+	planned := worked.nic.Equal(&c) && bytes.Equal(file, node.Text)
 	c.Prepared = false
 	if err := node.Store.Put(c); err != nil || !planned {
 		return true, err
 	}
-	for _, op := range ops {
+	for _, op := range worked.ops {
 		err = errors.Join(err, node.Target.Apply(ctx, op))
 	}
 	claims := Claims(node.Spec, []spec.NIC{c})

@@ -36,9 +36,15 @@ func tapsOf(node *spec.Node, v *View) map[int]Tap {
 	return taps
 }
 
+// claiming is what it takes to claim a prepared NIC.
+type claiming struct {
+	nic spec.NIC // as it was when this was worked out
+	ops []plan.Op
+}
+
 // aheadOf works out what claiming each prepared NIC takes, so that nothing but that is done once its guest shows.
-func (l *Loop) aheadOf(node *spec.Node, v *View) map[string][]plan.Op {
-	ahead := map[string][]plan.Op{}
+func (l *Loop) aheadOf(node *spec.Node, v *View) map[string]claiming {
+	ahead := map[string]claiming{}
 	for i, c := range v.NICs {
 		if !c.Prepared || v.Absent[c.ID] {
 			continue
@@ -56,7 +62,7 @@ func (l *Loop) aheadOf(node *spec.Node, v *View) map[string][]plan.Op {
 			l.log().Error("plan ahead", "nic", c.ID, "err", err)
 			continue
 		}
-		ahead[c.ID] = p.Ops
+		ahead[c.ID] = claiming{c, p.Ops}
 	}
 	return ahead
 }
@@ -115,7 +121,7 @@ func (l *Loop) learn(node *spec.Node, v *View) {
 // standing returns the claims that the node can answer for: the guest runs here and the route to it is there. What the loop
 // itself did since the round began counts, and not what the round saw; the taps and the plans are mended accordingly. The
 // caller holds mu.
-func (l *Loop) standing(taps map[int]Tap, ahead map[string][]plan.Op, have *netstate.State) []Claim {
+func (l *Loop) standing(taps map[int]Tap, ahead map[string]claiming, have *netstate.State) []Claim {
 	type way struct {
 		to  netip.Prefix
 		tap string

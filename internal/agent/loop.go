@@ -55,7 +55,7 @@ type Loop struct {
 	macs     map[string]string  // of each uplink device
 	taps     map[int]Tap        // by ifindex
 	early    map[int]earlyGuest // by ifindex of what is no known tap: the guest that was heard there last
-	ahead    map[string][]plan.Op
+	ahead    map[string]claiming
 	warned   map[netstate.Key]bool      // of the rules that stand too early
 	doors    map[string][]chan struct{} // by NIC: who waits to hear its guest
 	alarms   map[Claim]time.Time        // when a contested claim was looked at

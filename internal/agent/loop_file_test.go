@@ -5,6 +5,7 @@ package agent_test
 import (
 	"context"
 	"errors"
+	"net/netip"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -65,5 +66,46 @@ func TestPlugHoldsToTheFileUnderTheLock(t *testing.T) {
 	}
 	if left, err := applied.View(t.Context()); err != nil || !left.Plan.Empty() {
 		t.Errorf("it is not plugged in as the applied file says: %v\n%v", err, left.Plan.Ops)
+	}
+}
+
+// TestLoopClaimsWhatTheNICIsByThen: the guest shows while a verb has the lock, which gives its NIC another address, or while a
+// file is applied. What was worked out for the NIC and the file of before is not done.
+func TestLoopClaimsWhatTheNICIsByThen(t *testing.T) {
+	moved := routedGuest(true)
+	moved.Addresses = []netip.Addr{netip.MustParseAddr("62.217.124.52")}
+	for what, change := range map[string]func(*testing.T, *kept){
+		"another address": func(t *testing.T, k *kept) {
+			if err := k.node.Store.Put(moved); err != nil {
+				t.Error(err)
+			}
+		},
+		"another file": func(t *testing.T, k *kept) {
+			if err := k.node.Store.PutFile([]byte(otherFile)); err != nil {
+				t.Error(err)
+			}
+		},
+	} {
+		t.Run(what, func(t *testing.T) {
+			keep(t, func(t *testing.T, k *kept) {
+				k.plug(t, routedGuest(true))
+				k.rests()
+				k.air.take()
+				ops := len(k.host.Applied())
+				change(t, k) // and the loop is not told
+				k.air.heard <- agent.Heard{IfIndex: k.host.indexOf("tap0"), Guest: guest.MAC}
+				synctest.Wait()
+				for _, op := range k.host.Applied()[ops:] {
+					for _, line := range op.Lines() {
+						if what == "another address" && strings.Contains(line, "62.217.124.53") || what == "another file" && strings.Contains(line, "bond0.993") && !strings.Contains(line, "del") {
+							t.Errorf("done: %s", line)
+						}
+					}
+				}
+				if k.prepared(t, guest.ID) {
+					t.Error("not claimed")
+				}
+			})
+		})
 	}
 }
