@@ -215,6 +215,13 @@ func (l *Loop) claimedOn(ifindex int, a netip.Addr) (Claim, bool) {
 	return l.claims[i], true
 }
 
+// How many answers somebody on a VLAN gets of the agent: routers ask each of a node's guests once in half a minute. Whoever asks
+// without end must not keep the agent from hearing others.
+const (
+	answersPerSecond = 100
+	answersAtOnce    = 400
+)
+
 // answer answers somebody on a VLAN who asks for a guest's address in a way that the kernel leaves unanswered.
 func (l *Loop) answer(h Heard) {
 	if !h.Asks.IsValid() {
@@ -223,7 +230,7 @@ func (l *Loop) answer(h Heard) {
 	l.mu.Lock()
 	claim, ours := l.claimedOn(h.IfIndex, h.Asks)
 	l.mu.Unlock()
-	if !ours {
+	if !ours || !l.answers.Allow() {
 		return
 	}
 	if err := l.Ears.Answer(h, claim.Dev); err != nil {

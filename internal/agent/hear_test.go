@@ -199,6 +199,33 @@ func TestLoopMissesByDevice(t *testing.T) {
 	}
 }
 
+// TestLoopAnswersSoMuch: whoever asks without end is not answered without end, and is answered again later.
+func TestLoopAnswersSoMuch(t *testing.T) {
+	keep(t, func(t *testing.T, k *kept) {
+		k.plug(t, routedGuest(false))
+		k.rests()
+		ask := func(times int) int {
+			k.air.mu.Lock()
+			k.air.answered = nil
+			k.air.mu.Unlock()
+			for range times {
+				k.air.heard <- agent.Heard{IfIndex: k.host.indexOf("bond0.993"), Asks: itsIPv4}
+			}
+			synctest.Wait()
+			k.air.mu.Lock()
+			defer k.air.mu.Unlock()
+			return len(k.air.answered)
+		}
+		if first, more := ask(200), ask(5000); first != 200 || more > 300 {
+			t.Errorf("%d of 200 answered, then %d of 5000", first, more)
+		}
+		k.rest()
+		if again := ask(50); again != 50 {
+			t.Errorf("a second later: %d of 50", again)
+		}
+	})
+}
+
 // TestLoopAsksForAnyAddress: a guest that has configured one of its addresses only answers for that one.
 func TestLoopAsksForAnyAddress(t *testing.T) {
 	for _, has := range []netip.Addr{itsIPv4, itsIPv6, itsLL} {

@@ -9,6 +9,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/time/rate"
+
 	"weft/internal/netstate"
 	"weft/internal/plan"
 	"weft/internal/spec"
@@ -48,6 +50,7 @@ type Loop struct {
 	wake     chan<- struct{} // a round is to follow
 	checks   sync.WaitGroup
 	heard    <-chan Heard
+	answers  *rate.Limiter
 	mu       sync.Mutex // of all below
 	claims   []Claim
 	ways     map[string]string  // of each uplink device: how frames leave by it
@@ -85,6 +88,7 @@ func (l *Loop) Run(ctx context.Context) error {
 	l.doors, l.alarms, l.defended = map[string][]chan struct{}{}, map[Claim]time.Time{}, map[Claim]time.Time{}
 	l.early, l.moves, l.frames = map[int]earlyGuest{}, map[string]move{}, map[string]uint64{}
 	l.arriving, l.checking, l.losses = map[string]bool{}, map[string]bool{}, map[int]int{}
+	l.answers = rate.NewLimiter(answersPerSecond, answersAtOnce)
 	var ears sync.WaitGroup
 	defer func() { ears.Wait(); l.checks.Wait() }()
 	wake := make(chan struct{}, 1)
