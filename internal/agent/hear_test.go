@@ -16,7 +16,9 @@ import (
 	"time"
 
 	"weft/internal/agent"
+	"weft/internal/kernel/kerneltest"
 	"weft/internal/netstate"
+	"weft/internal/nic"
 	"weft/internal/spec"
 )
 
@@ -224,6 +226,35 @@ func TestLoopAnswersSoMuch(t *testing.T) {
 			t.Errorf("a second later: %d of 50", again)
 		}
 	})
+}
+
+// TestLoopEndsWhenItIsDeaf: an agent that hears nothing any more would take every guest for silent. Who started it starts it again.
+func TestLoopEndsWhenItIsDeaf(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		host := kerneltest.NewFake("eth0")
+		l := &agent.Loop{
+			Node: &agent.Node{Spec: &spec.Node{}, Store: nic.Store{Dir: t.TempDir()}, Target: host}, Stats: agent.NewStats(),
+			Ears:  deaf{},
+			Load:  func() (*spec.Node, []byte, error) { return &spec.Node{}, nil, nil },
+			Ready: func() {},
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		if err := l.Run(ctx); err == nil || ctx.Err() != nil {
+			t.Errorf("it ended with %v, %v", err, ctx.Err())
+		}
+	})
+}
+
+// deaf are ears that hear nothing from the first moment on.
+type deaf struct{ agent.Ears }
+
+func (deaf) Guests([]agent.Tap) {}
+
+func (deaf) Listen(context.Context) (<-chan agent.Heard, error) {
+	nothing := make(chan agent.Heard)
+	close(nothing)
+	return nothing, nil
 }
 
 // TestLoopAsksForAnyAddress: a guest that has configured one of its addresses only answers for that one.

@@ -4,6 +4,7 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -79,8 +80,13 @@ type Voice interface {
 	Hold(d time.Duration, claims ...Claim) // what is still to be said of them waits for so long
 }
 
-// Run keeps the node true until ctx ends. It returns an error only if it cannot begin.
+// errDeaf says that nothing is heard any more.
+var errDeaf = errors.New("the links are not listened to any more: the kernel ended it")
+
+// Run keeps the node true until ctx ends. It returns an error only if it cannot begin, or hears nothing any more.
 func (l *Loop) Run(ctx context.Context) error {
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
 	changed, err := l.Node.Target.Watch(ctx)
 	if err != nil {
 		return err
@@ -98,8 +104,20 @@ func (l *Loop) Run(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("listen to the links: %w", err)
 		}
-		ears.Go(func() { l.hear(ctx, heard, wake) })
+		ears.Go(func() {
+			l.hear(ctx, heard, wake)
+			stop(errDeaf) // unless ctx has ended
+		})
 	}
+	err = l.work(ctx, changed, wake)
+	if cause := context.Cause(ctx); errors.Is(cause, errDeaf) {
+		return cause
+	}
+	return err
+}
+
+// work takes over the hypervisor's NICs, and then looks and works whenever something may have changed, until ctx ends.
+func (l *Loop) work(ctx context.Context, changed, wake <-chan struct{}) error {
 	if l.Adopt != nil {
 		for wait := retryFirst; ; wait = min(2*wait, retryMost) {
 			err := l.reload()
