@@ -317,6 +317,11 @@ iifgroup . ether saddr != @group_mac
 update @sighted { iifgroup . ether saddr timeout 1s }
 add @sighted { oifgroup . ether saddr }
 frag frag-off != 0
+frag frag-off 0
+ip6 hoplimit 255
+ip6 hoplimit != 1
+ether type ip igmp type membership-query
+ether type ip igmp type != membership-query
 `), "\n")
 
 // nftTables returns, for each family, a table with one rule of each of the expressions that it can have.

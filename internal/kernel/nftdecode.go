@@ -152,7 +152,10 @@ func nftTerms(raw []nftRaw) (terms []nft.Term) {
 			terms = append(terms, nft.Term{Op: "zone", Value: strconv.Itoa(int(native.Uint16(e.Data)))})
 		}
 	case *expr.Exthdr:
-		terms = append(terms, nft.Term{Op: "match", Fields: []string{"frag frag-off"}, Not: true, Value: "0"})
+		t := nft.Term{Op: "match", Fields: []string{"frag frag-off"}, Value: "0"}
+		terms = append(terms, t)
+		t.Not = true
+		terms = append(terms, t)
 	case *expr.Meta, *expr.Payload, *expr.Rt:
 		for _, to := range []string{nft.ToTarget, nft.ToGroup} {
 			terms = append(terms, nft.Term{Op: "readdress", Fields: []string{"ip6 daddr"}, Value: to})

@@ -49,11 +49,14 @@ var nftLoads = map[string]expr.Any{
 	"arp daddr ip":    nftPayload(expr.PayloadBaseNetworkHeader, 24, 4),
 	"@th,64,128":      nftPayload(expr.PayloadBaseTransportHeader, 8, 16),
 	"meta pkttype":    nftMeta(expr.MetaKeyPKTTYPE),
+	"ip6 hoplimit":    nftPayload(expr.PayloadBaseNetworkHeader, 7, 1),
 	"icmpv6 type":     nftPayload(expr.PayloadBaseTransportHeader, 0, 1),
 	"meta l4proto":    nftMeta(expr.MetaKeyL4PROTO),
 	"udp dport":       nftPayload(expr.PayloadBaseTransportHeader, 2, 2),
 	"rt ip nexthop":   &expr.Rt{Register: nftReg1, Key: expr.RtNexthop4},
 	"rt ip6 nexthop":  &expr.Rt{Register: nftReg1, Key: expr.RtNexthop6},
+
+	"ether type ip igmp type": nftPayload(expr.PayloadBaseTransportHeader, 0, 1),
 }
 
 func nftMeta(key expr.MetaKey) *expr.Meta { return &expr.Meta{Key: key, Register: nftReg1} }
@@ -82,6 +85,7 @@ func (d nftDependency) exprs() []expr.Any {
 var (
 	nftEthernet = nftDependency{key: expr.MetaKeyIIFTYPE, value: string(binary.NativeEndian.AppendUint16(nil, unix.ARPHRD_ETHER))}
 	nftICMPv6   = nftDependency{key: expr.MetaKeyL4PROTO, value: string([]byte{unix.IPPROTO_ICMPV6})}
+	nftIGMP     = nftDependency{key: expr.MetaKeyL4PROTO, value: string([]byte{unix.IPPROTO_IGMP})}
 	nftUDP      = nftDependency{key: expr.MetaKeyL4PROTO, value: string([]byte{unix.IPPROTO_UDP})}
 	nftNetwork  = map[nft.Family]map[string]nftDependency{
 		nft.Inet: {
@@ -95,6 +99,7 @@ var (
 			"arp":        {frame: true, value: "\x08\x06"},
 			"framed arp": {frame: true, value: "\x08\x06"},
 			"frag":       {frame: true, value: "\x86\xdd"},
+			"igmp":       {frame: true, value: "\x08\x00"},
 			"icmpv6":     {frame: true, value: "\x86\xdd"},
 		},
 	}
@@ -109,6 +114,8 @@ func nftDependencies(family nft.Family, field string) []nftDependency {
 		return []nftDependency{nftEthernet}
 	case layer == "udp":
 		return []nftDependency{nftUDP}
+	case layer == "igmp":
+		deps = []nftDependency{nftIGMP}
 	case layer == "icmpv6":
 		deps = []nftDependency{nftICMPv6}
 	}
@@ -120,7 +127,7 @@ func nftDependencies(family nft.Family, field string) []nftDependency {
 
 // nftAllDependencies lists every dependency that can stand in a rule of this family.
 func nftAllDependencies(family nft.Family) []nftDependency {
-	all := []nftDependency{nftEthernet, nftICMPv6, nftUDP}
+	all := []nftDependency{nftEthernet, nftICMPv6, nftIGMP, nftUDP}
 	for _, d := range nftNetwork[family] {
 		all = append(all, d)
 	}
@@ -285,12 +292,13 @@ func encodeNftPair(t nft.Term) []expr.Any {
 // encodeNftCompare compares a field with a value. A prefix that ends at a byte is a shorter field, any other is masked.
 func encodeNftCompare(t nft.Term) ([]expr.Any, error) {
 	field := t.Fields[0]
-	if field == "frag frag-off" {
-		return nftNotFirst, nil
-	}
 	cmp := &expr.Cmp{Op: expr.CmpOpEq, Register: nftReg1}
 	if t.Not {
 		cmp.Op = expr.CmpOpNeq
+	}
+	if field == "frag frag-off" {
+		cmp.Data = []byte{0, 0}
+		return append(slices.Clone(nftFragOff), cmp), nil
 	}
 	p, err := netip.ParsePrefix(t.Value)
 	if err != nil {
@@ -315,11 +323,10 @@ func encodeNftCompare(t nft.Term) ([]expr.Any, error) {
 	return []expr.Any{&load, mask, cmp}, nil
 }
 
-// nftNotFirst compares the offset of a fragment of IPv6, in the upper 13 bits of two bytes (RFC 8200 section 4.5), with 0.
-var nftNotFirst = []expr.Any{
+// nftFragOff loads the offset of a fragment of IPv6, the upper 13 bits of two bytes (RFC 8200 section 4.5).
+var nftFragOff = []expr.Any{
 	&expr.Exthdr{DestRegister: nftReg1, Type: unix.IPPROTO_FRAGMENT, Offset: 2, Len: 2, Op: expr.ExthdrOpIpv6},
 	&expr.Bitwise{SourceRegister: nftReg1, DestRegister: nftReg1, Len: 2, Mask: []byte{0xff, 0xf8}, Xor: []byte{0, 0}},
-	&expr.Cmp{Op: expr.CmpOpNeq, Register: nftReg1, Data: []byte{0, 0}},
 }
 
 // nftMask returns a netmask of so many bits in so many bytes.

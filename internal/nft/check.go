@@ -25,7 +25,7 @@ var layers = map[Family][]string{
 	IP:           {"ip", "l4proto", "udp", "ether"},
 	IP6:          {"ip6", "icmpv6", "l4proto", "udp", "ether"},
 	ARP:          {"arp", "ether"},
-	BridgeFamily: {"ip", "ip6", "icmpv6", "l4proto", "udp", "ether", "arp", "frag", "th", "frame", "framed arp"},
+	BridgeFamily: {"ip", "ip6", "icmpv6", "igmp", "l4proto", "udp", "ether", "arp", "frag", "th", "frame", "framed arp"},
 }
 
 // Has reports whether packets of the family can have the field, one of Expr's list.
@@ -157,7 +157,7 @@ func (t Table) checkRule(r Rule) error {
 		if slices.ContainsFunc(term.Fields, func(f string) bool { return fields[f].layer != "" }) {
 			matches++
 		}
-		if e == notFirst && i > 0 {
+		if (e == notFirst || e == first) && i > 0 {
 			return fmt.Errorf("%q: nft puts what it depends on first, so it has to be first itself", string(e))
 		}
 		for _, f := range term.Fields {
@@ -166,6 +166,9 @@ func (t Table) checkRule(r Rule) error {
 			case "icmpv6":
 				transport++
 				layer = "ip6"
+			case "igmp":
+				transport++
+				layer = "ip"
 			case "udp", "l4proto":
 				transport++
 			}

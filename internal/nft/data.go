@@ -30,6 +30,7 @@ var dataTypes = map[string]dataType{
 	"ipv6_addr":    {16, encodeIP, decodeIP},
 	"ether_addr":   {6, encodeMAC, func(b []byte) string { return net.HardwareAddr(b).String() }},
 	"arp_op":       {2, encodeName(arpOps, 2), decodeName(arpOps)},
+	"igmp_type":    {1, encodeName(igmpTypes, 1), decodeName(igmpTypes)},
 	"icmpv6_type":  {1, encodeName(icmpv6Types, 1), decodeName(icmpv6Types)},
 	"inet_proto":   {1, encodeName(protocols, 1), decodeName(protocols)},
 	"ether_type":   {2, encodeEtherType, decodeEtherType},
@@ -52,6 +53,9 @@ var icmpv6Types = map[string]byte{
 	"mld-listener-query": 130, "mld-listener-report": 131, "mld-listener-done": 132, "mld2-listener-report": 143,
 }
 
+// igmpTypes are the messages of IGMP (RFC 3376 section 4) that rules ask for.
+var igmpTypes = map[string]byte{"membership-query": 0x11}
+
 // packetTypes are the kernel's (if_packet.h).
 var packetTypes = map[string]byte{"broadcast": 1, "multicast": 2}
 
@@ -63,7 +67,7 @@ var protocols = map[string]byte{"igmp": 2, "tcp": 6, "udp": 17, "ipv6-icmp": 58,
 
 // Encode returns the bytes that stand for a value of this nft data type in a register: in network order, except for
 // device groups and marks, which are in the host's. The types: devgroup, mark, ifname, ipv4_addr, ipv6_addr, ether_addr, arp_op,
-// icmpv6_type, inet_proto, inet_service, ether_type, pkt_type, integer8, integer16 and "@th,64,128", an address as a number. A value that is not in nft's own spelling is an error.
+// igmp_type, icmpv6_type, inet_proto, inet_service, ether_type, pkt_type, integer8, integer16 and "@th,64,128", an address as a number. A value that is not in nft's own spelling is an error.
 func Encode(typ, value string) ([]byte, error) {
 	t, ok := dataTypes[typ]
 	if !ok {

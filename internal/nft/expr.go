@@ -15,7 +15,7 @@ import (
 //	expr     = match | fib | rewrite | readdress | zone | mark | limit | note | sighting | "counter" | "accept" | "drop" | "return" | "jump" chain
 //	match    = field [ "!=" ] ( value | "@" set )
 //	         | ( name | group ) "." field [ "!=" ] "@" set
-//	         | "frag frag-off != 0"
+//	         | "frag frag-off != 0" | "frag frag-off 0"
 //	fib      = "fib" ( "saddr . iif" | "daddr . iif" | "daddr" | "daddr . mark . iif" | "daddr . mark" ) "oif" ( "missing" | "exists" )
 //	         | "fib daddr type local"
 //	rewrite  = "arp saddr ip set" ( "iifgroup" | "oifgroup" | name ) "map" "@" map
@@ -38,13 +38,15 @@ import (
 //	         | "arp htype" | "arp hlen" | "arp plen"     value: a number
 //	         | "arp saddr ip" | "arp daddr ip"           value: an IPv4 address
 //	         | "@th,64,128"                              the target of a neighbour message; only looked up
+//	         | "ip6 hoplimit"                            value: a number
+//	         | "ether type ip igmp type"                 value: "membership-query"; nft 1.0.6 writes in front what it depends on
 //	         | "icmpv6 type"                             value: a name of icmpv6Types
 //	         | "meta l4proto"                            value: a name of protocols, or "255"
 //	         | "udp dport"                               value: a port
 //	         | "rt ip nexthop" | "rt ip6 nexthop"        whom the packet goes to next, at the hook forward; only looked up
 //
 // A packet in fragments has its transport header in the first one: what is asked of that header, the others do not have, and
-// "frag frag-off != 0" are the others.
+// "frag frag-off != 0" are the others. "frag frag-off 0" is the first one.
 //
 // The two forms of readdress make of a neighbour solicitation's destination its target, and of such an address again the
 // group that it is asked for in (solicited-node, RFC 4291 section 2.7.1).
@@ -70,7 +72,7 @@ type Term struct {
 // field is something of a packet that can be compared.
 type field struct {
 	typ   string // nft data type
-	layer string // what the packet has to be: "ip", "ip6", "icmpv6", "arp", "ether", "frame", "framed arp", "frag", "th", or "" for any
+	layer string // what the packet has to be: "ip", "ip6", "igmp", "icmpv6", "arp", "ether", "frame", "framed arp", "frag", "th", or "" for any
 }
 
 var fields = map[string]field{
@@ -97,18 +99,24 @@ var fields = map[string]field{
 	ndTarget:          {ndTarget, "th"},
 	"frag frag-off":   {"integer16", "frag"},
 	"icmpv6 type":     {"icmpv6_type", "icmpv6"},
-	"meta l4proto":    {"inet_proto", "l4proto"},
-	"udp dport":       {"inet_service", "udp"},
-	"rt ip nexthop":   {"ipv4_addr", ""},
-	"rt ip6 nexthop":  {"ipv6_addr", ""},
+	"ip6 hoplimit":    {"integer8", "ip6"},
+
+	"ether type ip igmp type": {"igmp_type", "igmp"},
+	"meta l4proto":            {"inet_proto", "l4proto"},
+	"udp dport":               {"inet_service", "udp"},
+	"rt ip nexthop":           {"ipv4_addr", ""},
+	"rt ip6 nexthop":          {"ipv6_addr", ""},
 }
 
 // ndTarget is where a neighbour solicitation and advertisement have their target (RFC 4861 section 4.3), for which nft 1.0.6 has
 // no word, and the type of it in sets.
 const ndTarget = "@th,64,128"
 
-// notFirst is the one form of frag: a fragment that is not the first of its packet.
-const notFirst = "frag frag-off != 0"
+// The forms of frag: a fragment that is not the first of its packet, and one that is.
+const (
+	notFirst = "frag frag-off != 0"
+	first    = "frag frag-off 0"
+)
 
 // Lookups are what "fib" looks up.
 var lookups = []string{"saddr . iif", "daddr . iif", "daddr", "daddr . mark . iif", "daddr . mark"}
@@ -280,20 +288,21 @@ func parseMatch(s string) (Term, error) {
 	if t.Fields[0] == ndTarget || strings.HasPrefix(t.Fields[0], "rt ") {
 		return Term{}, fmt.Errorf("%s is only looked up", t.Fields[0])
 	}
-	if t.Fields[0] == "frag frag-off" && string(t.Expr()) != notFirst {
-		return Term{}, fmt.Errorf("want %q", notFirst)
+	if t.Fields[0] == "frag frag-off" && t.Value != "0" {
+		return Term{}, fmt.Errorf("want %q or %q", notFirst, first)
 	}
 	return t, checkValue(fields[t.Fields[0]].typ, s)
 }
 
 // cutField returns the field that s starts with and what follows it and a space.
 func cutField(s string) (name, rest string) {
-	for name := range fields {
-		if rest, ok := strings.CutPrefix(s, name+" "); ok {
-			return name, rest
+	rest = s
+	for field := range fields {
+		if after, ok := strings.CutPrefix(s, field+" "); ok && len(field) > len(name) { // one of them starts as another does
+			name, rest = field, after
 		}
 	}
-	return "", s
+	return name, rest
 }
 
 func (t Term) checkSet() error {

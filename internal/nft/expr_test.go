@@ -36,10 +36,12 @@ func TestParse(t *testing.T) {
 		"iifname . arp saddr ip != @guests":         {Op: "match", Fields: []string{"iifname", "arp saddr ip"}, Not: true, Set: "guests"},
 		"ip6 saddr fe80::/10":                       {Op: "match", Fields: []string{"ip6 saddr"}, Value: "fe80::/10"},
 		"arp saddr ip set oifgroup map @arp_source": {Op: "rewrite", Fields: []string{"oifgroup"}, Set: "arp_source"},
-		"return":                        {Op: "return"},
-		"frag frag-off != 0":            {Op: "match", Fields: []string{"frag frag-off"}, Not: true, Value: "0"},
-		"ether type 0x8035":             {Op: "match", Fields: []string{"ether type"}, Value: "0x8035"},
-		"iifgroup . @th,64,128 @guests": {Op: "match", Fields: []string{"iifgroup", "@th,64,128"}, Set: "guests"},
+		"return":          {Op: "return"},
+		"frag frag-off 0": {Op: "match", Fields: []string{"frag frag-off"}, Value: "0"},
+		"ether type ip igmp type membership-query": {Op: "match", Fields: []string{"ether type ip igmp type"}, Value: "membership-query"},
+		"frag frag-off != 0":                       {Op: "match", Fields: []string{"frag frag-off"}, Not: true, Value: "0"},
+		"ether type 0x8035":                        {Op: "match", Fields: []string{"ether type"}, Value: "0x8035"},
+		"iifgroup . @th,64,128 @guests":            {Op: "match", Fields: []string{"iifgroup", "@th,64,128"}, Set: "guests"},
 		"update @here { iifgroup . ether saddr timeout 1s }": {
 			Op: "sighting", Fields: []string{"iifgroup", "ether saddr"}, Set: "here",
 		},
@@ -58,7 +60,7 @@ unknown(socket)
 accept 
 Accept
 goto x
-frag frag-off 0
+frag frag-off 1
 frag frag-off != 8
 ether type 0x0800
 ether type vlan
