@@ -59,7 +59,7 @@ var trusts = map[string][]string{
 // bridgeDrops are those reasons in words.
 var bridgeDrops = map[string]string{
 	dropDHCP:      "a guest's answer to somebody's DHCP",
-	dropFragment:  "a guest's IPv6 packet whose first fragment does not say what it carries",
+	dropFragment:  "a guest's IPv6 packet whose first fragment does not say what it carries, or of hop limit 255 in fragments",
 	dropGroup:     "to a group that bridges keep to themselves (spanning tree, LLDP)",
 	dropNeighbour: "neighbour discovery of a guest about an address that is not its own",
 	dropReflected: "a guest's own frame that came back by the uplink",
@@ -233,6 +233,7 @@ func frameIP() []nft.Chain {
 			rule("udp dport 68", "jump "+dropDHCP),
 			rule("udp dport 1985", "jump "+dropRouter), // HSRP, RFC 2281
 			rule("meta l4proto vrrp", "jump "+dropRouter),
+			rule("ether type ip igmp type membership-query", "jump "+dropRouter),
 			rule("iifname . ip saddr @"+setSenders4, "accept"),
 			rule("ip saddr 0.0.0.0", "jump ip_nobody"),
 			rule("iifname @"+setAny4, "jump ip_any"),
@@ -253,7 +254,14 @@ func frameIP() []nft.Chain {
 // frameIP6 is what a guest may send by IPv6. What its headers hide, behind others and in fragments, is looked for where it has to be.
 func frameIP6() []nft.Chain {
 	return []nft.Chain{
+		// Neighbour discovery comes over no hop and never in fragments (RFC 6980). Where these overlap, the first does not tell what a
+		// host takes from them that does not hold to RFC 5722.
+		{Name: "ip6_no_hop", Rules: []nft.Rule{
+			rule("frag frag-off 0", "jump "+dropFragment),
+			rule("frag frag-off != 0", "jump "+dropFragment),
+		}},
 		{Name: "ip6_from_tap", Rules: []nft.Rule{
+			rule("ip6 hoplimit 255", "jump ip6_no_hop"),
 			rule("frag frag-off != 0", "jump ip6_source"),
 			rule("meta l4proto ipv6-icmp", "jump icmp6_from_tap"),
 			rule("meta l4proto udp", "jump udp6_from_tap"),
