@@ -21,8 +21,10 @@ const (
 	setMACs       = "macs"     // the MAC that a guest has
 	setSenders4   = "senders4" // the addresses that a guest has, where there is no VRF
 	setSenders6   = "senders6" // everywhere
-	setOnLink4    = "on_link4" // the subnets of uplink devices
+	setOnLink4    = "on_link4" // what is on the link of an uplink device, or may be
 	setOnLink6    = "on_link6"
+	setRuleLink4  = "rule_" + setOnLink4
+	setRuleLink6  = "rule_" + setOnLink6
 	setARPSenders = "arp_senders" // the addresses that a guest may send ARP from
 	setARPAnswers = "arp_answers" // the addresses that the node answers for on an uplink device
 	// The prefixes behind a guest: where it may send ARP from, and those of the subnet, which the node answers for.
@@ -85,13 +87,7 @@ func (b *builder) guard(who string, n *spec.Network) {
 		b.rule(who, netstate.Rule{Family: 6, Priority: prefIIF, FwMark: uplink, Table: n.TableNumber()})
 	}
 	for _, f := range b.families(n) {
-		set := setOnLink4
-		if f.number == 6 {
-			set = setOnLink6
-		}
-		if f.uplink != "" && f.Subnet.IsValid() && f.Subnet.Addr().BitLen()-f.Subnet.Bits() > fewAddresses {
-			b.element(who, nft.Inet, set, "", nft.IfName(f.uplink), f.Subnet.String())
-		}
+		b.guardLink(who, n, f)
 	}
 	if n.IPv4 == nil {
 		return
@@ -105,6 +101,31 @@ func (b *builder) guard(who string, n *spec.Network) {
 	}
 	if a := n.IPv4.Gateway; a.IsValid() {
 		b.element(who, nft.ARP, arpSource, a.String(), fmt.Sprint(tap))
+	}
+}
+
+// guardLink has the guests' questions for neighbours on an uplink limited: those in a large subnet, and where the table is
+// somebody else's, which may lead anywhere on the link, all of them.
+func (b *builder) guardLink(who string, n *spec.Network, f family) {
+	if f.uplink == "" {
+		return
+	}
+	set, everywhere := setOnLink4, []string{"0.0.0.0/1", "128.0.0.0/1"}
+	if f.number == 6 {
+		set, everywhere = setOnLink6, []string{"::/1", "8000::/1"}
+	}
+	if n.VRFName() == "" {
+		set = "rule_" + set
+	}
+	var to []string
+	switch {
+	case !n.IsManaged():
+		to = everywhere
+	case f.Subnet.Addr().BitLen()-f.Subnet.Bits() > fewAddresses:
+		to = []string{f.Subnet.String()}
+	}
+	for _, p := range to {
+		b.element(who, nft.Inet, set, "", nft.IfName(f.uplink), p)
 	}
 }
 
@@ -198,6 +219,8 @@ func (b *builder) inetGuard() nft.Table {
 			{Name: strangers, Key: []string{"ifname"}, Dynamic: true},
 			{Name: setOnLink4, Key: []string{"ifname", "ipv4_addr"}, Interval: true},
 			{Name: setOnLink6, Key: []string{"ifname", "ipv6_addr"}, Interval: true},
+			{Name: setRuleLink4, Key: []string{"ifname", "ipv4_addr"}, Interval: true},
+			{Name: setRuleLink6, Key: []string{"ifname", "ipv6_addr"}, Interval: true},
 			{Name: setMACs, Key: []string{"ifname", "ether_addr"}},
 			{Name: marks, Key: []string{"ifname"}, Data: "mark"},
 			{Name: setRuleTaps, Key: []string{"devgroup"}},
@@ -231,8 +254,10 @@ func (b *builder) inetGuard() nft.Table {
 				Rules: []nft.Rule{
 					rule("iifgroup @"+setRuleLinks, "oifgroup @"+setRuleLinks, "jump "+dropHairpin),
 					rule("ip6 daddr fe80::/10", "jump to_link"),
-					rule("oifname . ip6 daddr @"+setOnLink6, "jump to_neighbour"),
-					rule("oifname . ip daddr @"+setOnLink4, "jump to_neighbour"),
+					rule("oifname . ip6 daddr @"+setOnLink6, "jump to_neighbour_from_vrf"),
+					rule("oifname . ip daddr @"+setOnLink4, "jump to_neighbour_from_vrf"),
+					rule("iifgroup @"+setRuleTaps, "oifname . ip6 daddr @"+setRuleLink6, "jump to_neighbour_from_rule_tap"),
+					rule("iifgroup @"+setRuleTaps, "oifname . ip daddr @"+setRuleLink4, "jump to_neighbour_from_rule_tap"),
 				},
 			},
 			// The kernel sends on what is for a link-local address that is not its own, out where it came in, and asks for it there.
@@ -240,7 +265,6 @@ func (b *builder) inetGuard() nft.Table {
 				rule("oifgroup @"+setTaps, "jump "+dropHost), rule("oifgroup @"+setRuleTaps, "jump "+dropHost),
 				rule("oifgroup @"+setUplinks, "jump "+dropHairpin), rule("oifgroup @"+setRuleLinks, "jump "+dropHairpin),
 			}},
-			{Name: "to_neighbour", Rules: []nft.Rule{rule("iifgroup @"+setRuleTaps, "jump to_neighbour_from_rule_tap"), rule("jump to_neighbour_from_vrf")}},
 			toNeighbour("to_neighbour_from_rule_tap", "iifname"),
 			toNeighbour("to_neighbour_from_vrf", "meta sdifname"),
 		},
@@ -304,8 +328,9 @@ func hostFromTap() nft.Chain {
 }
 
 // toNeighbour limits how many neighbours the host has to ask for because a guest sends to them. The tap is named by its field.
+// Whom the host asks for is the next hop, which for all that a gateway leads to is one.
 func toNeighbour(name, tap string) nft.Chain {
-	pair4, pair6 := tap+" . ip daddr", tap+" . ip6 daddr"
+	pair4, pair6 := tap+" . rt ip nexthop", tap+" . rt ip6 nexthop"
 	return nft.Chain{Name: name, Rules: []nft.Rule{
 		rule(nft.Expr(pair6+" @"+asked6), "accept"),
 		rule(nft.Expr(pair4+" @"+asked4), "accept"),
