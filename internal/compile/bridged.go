@@ -89,8 +89,16 @@ func (b *builder) bridged(name string, n *spec.Network) {
 	}
 	for _, u := range b.node.Uplinks(n) {
 		b.uplink(who, name, n, u, netstate.Link{Master: new(br)})
-		b.sysctl(who, "net/ipv6/conf/"+u.Dev+"/disable_ipv6", "1")
+		b.silent(who, u.Dev)
 	}
+}
+
+// silent has the host itself take nothing from a port of a bridge. A frame to 01:80:c2:00:00:0e is the port's own, and no chain of a
+// bridge sees it: the port would answer ARP for all addresses of the host (probes of nobody's, too, which rp_filter lets pass).
+func (b *builder) silent(who, port string) {
+	b.sysctl(who, "net/ipv6/conf/"+port+"/disable_ipv6", "1")
+	b.sysctl(who, "net/ipv4/conf/"+port+"/arp_ignore", "8")
+	b.sysctl(who, "net/ipv4/conf/"+port+"/rp_filter", "1")
 }
 
 // carry says that a VLAN-aware bridge carries this VLAN on its trunk ports.

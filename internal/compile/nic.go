@@ -51,7 +51,7 @@ func (b *builder) bridgedNIC(who string, n *spec.Network, nic *spec.NIC) {
 	}
 	b.link(who, l)
 	b.secureNIC(who, n, nic)
-	b.sysctl(who, "net/ipv6/conf/"+nic.Name+"/disable_ipv6", "1")
+	b.silent(who, nic.Name)
 	b.sysctl(who, "net/ipv4/conf/"+nic.Name+"/proxy_arp", "0")
 	b.sysctl(who, "net/ipv6/conf/"+nic.Name+"/proxy_ndp", "0")
 }
