@@ -5,7 +5,7 @@ export CGO_ENABLED := 0
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 KERNEL_LANE := ./internal/kernel/... ./internal/agent ./internal/announce ./internal/guest ./internal/wire ./internal/lab
 
-.PHONY: help build demo test slow test-libvirt unit kernel boot test-ganeti lint fuzz bench man clean
+.PHONY: help build demo test attack slow test-libvirt unit kernel boot test-ganeti lint fuzz bench man clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -22,6 +22,11 @@ test: ## every test, on a real kernel too (installs what is missing)
 	@sh hack/install.sh test
 	@$(MAKE) --no-print-directory build
 	WEFT_TEST_REQUIRE=qemu go run ./hack/vm -timeout 40m -unit ./... -kernel "$(KERNEL_LANE)"
+
+attack: ## real attacks of a hostile guest in every mode, with port security on and off, and a table of what arrived (installs what is missing)
+	@sh hack/install.sh attack
+	@$(MAKE) --no-print-directory build
+	@bin/weft lab attack
 
 unit: ## the tests that need neither root nor a kernel of their own, in under a minute
 	go test ./...

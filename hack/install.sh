@@ -1,12 +1,12 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
 #
-# install.sh {demo|test|lint|libvirt|ganeti}: install from Debian what a make target needs.
+# install.sh {demo|test|attack|lint|libvirt|ganeti}: install from Debian what a make target needs.
 # Says what it installs, and nothing when nothing is missing. Debian 12 or newer; root, or sudo.
 set -eu
 
 usage() {
-	echo "usage: hack/install.sh demo|test|lint|libvirt|ganeti   (install the Debian packages that the make target of that name needs; the last two: make test-libvirt, make test-ganeti)"
+	echo "usage: hack/install.sh demo|test|attack|lint|libvirt|ganeti   (install the Debian packages that the make target of that name needs; the last two: make test-libvirt, make test-ganeti)"
 }
 
 die() {
@@ -26,6 +26,8 @@ lab="$qemu busybox-static ca-certificates iproute2 iputils-arping iputils-ping k
 case ${1:-} in
 demo) want=$lab ;;
 test) want="$lab arptables conntrack iptables ipv6toolkit isc-dhcp-client" ;;
+# dnsmasq-base is dnsmasq without its unit; radvd's starts nothing as long as there is no /etc/radvd.conf.
+attack) want="$lab dnsmasq-base dsniff hping3 ipv6toolkit isc-dhcp-client python3-scapy radvd thc-ipv6 yersinia" ;;
 lint) want="ca-certificates shellcheck" ;;
 # The daemon and its QEMU driver without libvirt-daemon-system, which would start it on this machine.
 libvirt) want="$lab libvirt-clients libvirt-daemon libvirt-daemon-driver-qemu" ;;

@@ -34,7 +34,7 @@ takes, or the user is not root, all of it runs in a VM with Debian's kernel; not
 	f.StringVar(&o.vm, "vm", lab.VMAuto, "run in a VM: auto (when this kernel lacks something), always or never")
 	f.StringVar(&o.cache, "cache", "", "folder of the VM's kernel (default: weft in the user's cache folder)")
 	f.BoolVarP(&o.verbose, "verbose", "v", false, "print the log of every scenario")
-	c.AddCommand(newLabDemoCommand(&o), newLabRunCommand(&o), newLabUpCommand(&o), newLabDownCommand(&o), newLabShellCommand(&o))
+	c.AddCommand(newLabDemoCommand(&o), newLabRunCommand(&o), newLabAttackCommand(&o), newLabUpCommand(&o), newLabDownCommand(&o), newLabShellCommand(&o))
 	return c
 }
 

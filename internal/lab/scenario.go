@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -30,6 +31,14 @@ type Result struct {
 // node that weft was applied on must have nothing left to change. When it fails, the state of all
 // machines is written into dumpDir. The error is about the lab; Result.Err is about the scenario.
 func RunScenario(ctx context.Context, opt Options, file, dumpDir string, verbose bool) (Result, error) {
+	return runScenario(ctx, opt, file, dumpDir, verbose, func(*Lab) scriptCommands { return nil })
+}
+
+// scriptCommands are commands of scenarios, by name.
+type scriptCommands = map[string]func(*testscript.TestScript, bool, []string)
+
+// runScenario is RunScenario with further commands.
+func runScenario(ctx context.Context, opt Options, file, dumpDir string, verbose bool, more func(*Lab) scriptCommands) (Result, error) {
 	begin := time.Now()
 	res := Result{Name: scenarioName(file)}
 	if opt.Pcap != "" {
@@ -40,11 +49,13 @@ func RunScenario(ctx context.Context, opt Options, file, dumpDir string, verbose
 		return res, err
 	}
 	t := &scriptT{verbose: verbose}
+	commands := l.commands(ctx)
+	maps.Copy(commands, more(l))
 	t.run(func() {
 		testscript.RunT(t, testscript.Params{
 			Files:               []string{file},
 			WorkdirRoot:         l.dir,
-			Cmds:                l.commands(ctx),
+			Cmds:                commands,
 			RequireExplicitExec: true,
 			RequireUniqueNames:  true,
 		})
