@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -230,7 +231,11 @@ func (p *play) shell(ctx context.Context, machine, script string) (Output, error
 		fmt.Fprintf(&b, "%s='%s'\n", name, value)
 	}
 	fmt.Fprintf(&b, "on() { _m=$1; shift; nsenter --net=%s/%s\"$_m\" \"$@\"; }\n", netnsDir, p.lab.opt.Prefix)
-	return p.lab.inDir(ctx, machine, p.dir, "sh", "-ec", b.String()+script)
+	out, err := p.lab.inDir(ctx, machine, p.dir, "sh", "-ec", b.String()+script)
+	if errors.Is(err, exec.ErrWaitDelay) { // something goes on in the background, and has the script's output
+		err = nil
+	}
+	return out, err
 }
 
 // number is what a command of an attack's count line prints.

@@ -99,6 +99,9 @@ func TestAttackFolder(t *testing.T) {
 		if _, err := exec.LookPath("tcpdump"); err != nil {
 			continue // the kernel lane has it
 		}
+		if _, err := countPackets(t.Context(), nil, "("+strings.Join(filters, ") or (")+")"); err == nil {
+			continue
+		}
 		for _, f := range filters {
 			if _, err := countPackets(t.Context(), nil, f); err != nil {
 				t.Errorf("%s: %v", mode, err)
