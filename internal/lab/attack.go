@@ -20,7 +20,7 @@ import (
 )
 
 // attackTime bounds one attack.
-const attackTime = 40 * time.Second
+const attackTime = 90 * time.Second
 
 // AttackHelp says what weft lab attack reads.
 const AttackHelp = `The folder has files of attacks (*.txtar, one attack a file of theirs) and modes (modes/*.txtar): each of these is a scenario that
@@ -28,7 +28,8 @@ builds a datacenter with an attacker g1 and its victims, and plays all attacks o
 
   attacks on|off                   with port security as it is, and again when the scenario has turned it off
 
-Of the scenario's files, values has what $NAMEs stand for in attacks, points the interfaces that are captured (NAME MACHINE DEV), and
+A mode has the attacks that name it, and where it has a file like with the name of another mode, that one's, too, without those whose
+names follow there. Of its other files, values has what $NAMEs stand for in attacks, points the interfaces that are captured (NAME MACHINE DEV), and
 settle the commands (MACHINE COMMAND...) that bring caches back into order after each attack.`
 
 // attackRun is a run of an attack folder.

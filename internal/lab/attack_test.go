@@ -120,6 +120,39 @@ func TestAttackFolder(t *testing.T) {
 	}
 }
 
+func TestAttackModesLike(t *testing.T) {
+	dir := t.TempDir()
+	const attacks = "-- a --\nwhat: x\ntool: x\nmodes: one\nsee: p icmp\n\ntrue\n-- b --\nwhat: x\ntool: x\nmodes: one\nsee: p icmp\n\ntrue\n"
+	for name, text := range map[string]string{
+		"x.txtar": attacks, "modes/one.txtar": "attacks on\n", "modes/two.txtar": "attacks on\n-- like --\none\nb\n",
+	} {
+		file := filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	folder, err := readAttackFolder(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := map[string][]string{}
+	for _, a := range folder.attacks {
+		got[a.name] = a.modes
+	}
+	if diff := cmp.Diff(map[string][]string{"a": {"one", "two"}, "b": {"one"}}, got); diff != "" {
+		t.Error(diff)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "y.txtar"), []byte(attacks), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := readAttackFolder(dir); err == nil || !strings.Contains(err.Error(), "another file") {
+		t.Errorf("an attack that is there twice: %v", err)
+	}
+}
+
 // packet is one in a pcap file.
 func packet(at time.Duration, data string) []byte {
 	var b []byte

@@ -178,7 +178,29 @@ func readAttackFolder(dir string) (attackFolder, error) {
 		}
 		f.attacks = append(f.attacks, list...)
 	}
-	return f, nil
+	return f, f.readLike()
+}
+
+// readLike reads of which other mode a mode has the attacks, too, and which of these it has not: words of its file like.
+func (f *attackFolder) readLike() error {
+	for _, file := range f.modes {
+		archive, err := txtar.ParseFile(file)
+		if err != nil {
+			return fmt.Errorf("reading modes: %w", err)
+		}
+		for _, part := range archive.Files {
+			words := strings.Fields(string(part.Data))
+			if part.Name != "like" || len(words) == 0 {
+				continue
+			}
+			for i, a := range f.attacks {
+				if slices.Contains(a.modes, words[0]) && !slices.Contains(words[1:], a.name) {
+					f.attacks[i].modes = append(slices.Clone(a.modes), scenarioName(file))
+				}
+			}
+		}
+	}
+	return nil
 }
 
 // choose leaves what the words name: attacks, modes, or both; none is all.
