@@ -30,7 +30,19 @@ builds a datacenter with an attacker g1 and its victims, and plays all attacks o
 
 A mode has the attacks that name it, and where it has a file like with the name of another mode, that one's, too, without those whose
 names follow there. Of its other files, values has what $NAMEs stand for in attacks, points the interfaces that are captured (NAME MACHINE DEV), and
-settle the commands (MACHINE COMMAND...) that bring caches back into order after each attack.`
+settle the commands (MACHINE COMMAND...) that bring caches back into order after each attack.
+
+An attack begins with lines KEY: VALUE and an empty line; what follows is a shell script, or with "tool: scapy" Python:
+
+  what: TEXT                       what it is, in a line
+  tool: PROGRAM                    what does it
+  modes: MODE...                   where it is played
+  see: POINT[+POINT]... FILTER     tcpdump's filter for its packets, and where they would be seen; may come again: the counts add up
+  count: MACHINE COMMAND           in place of see: a shell command that prints a number, such as entries of a cache
+  at: MACHINE                      where the script runs (default g1); on MACHINE COMMAND, and in Python send(..., at="rt"), go elsewhere
+  limit: N [RATE/s]                so much may get through
+  alone: yes                       nothing is attacked in other modes meanwhile
+  must: pass                       it is no attack: the script must end with exit code 0, and each see must see something`
 
 // attackRun is a run of an attack folder.
 type attackRun struct {
