@@ -89,6 +89,10 @@ func (b *builder) bridged(name string, n *spec.Network) {
 	}
 	for _, u := range b.node.Uplinks(n) {
 		b.uplink(who, name, n, u, netstate.Link{Master: new(br)})
+		if u.VLAN == 0 || b.node.VLANs[u.Dev] != nil { // what outlives the network, and would never answer ARP again
+			b.sysctl(who, "net/ipv6/conf/"+u.Dev+"/disable_ipv6", "1")
+			continue
+		}
 		b.silent(who, u.Dev)
 	}
 }
