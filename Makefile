@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := build
 export CGO_ENABLED := 0
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
-KERNEL_LANE := ./internal/kernel/... ./internal/agent ./internal/announce ./internal/guest ./internal/wire ./internal/lab
+KERNEL_LANE := ./internal/lab:4 ./internal/agent ./internal/kernel/... ./internal/announce ./internal/guest ./internal/wire
 
 .PHONY: help build demo test attack slow test-libvirt unit kernel boot test-ganeti lint fuzz bench man clean
 

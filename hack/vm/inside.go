@@ -34,6 +34,15 @@ type testBinary struct {
 	Package string `json:"package"`
 	Dir     string `json:"dir"`
 	File    string `json:"file"`
+	Shard   string `json:"shard,omitempty"` // "" is the whole
+}
+
+// name is how the package is called in reports.
+func (t testBinary) name() string {
+	if t.Shard == "" {
+		return t.Package
+	}
+	return t.Package + " (" + t.Shard + ")"
 }
 
 // runInside runs the test binaries of a manifest one after the other, each in a network and a
@@ -55,7 +64,7 @@ func runInside(ctx context.Context, file string) error {
 	enc := json.NewEncoder(os.Stdout)
 	var broken error
 	for _, t := range m.Tests {
-		c := converter{pkg: t.Package, emit: func(e event) { broken = errors.Join(broken, enc.Encode(e)) }}
+		c := converter{pkg: t.name(), emit: func(e event) { broken = errors.Join(broken, enc.Encode(e)) }}
 		began := time.Now()
 		err := runBinary(ctx, self, t, m, &c)
 		c.finish(err, time.Since(began))
@@ -77,7 +86,7 @@ func runBinary(ctx context.Context, self string, t testBinary, m manifest, c *co
 	}
 	defer func() { _ = r.Close() }()
 	cmd := exec.CommandContext(ctx, self, append([]string{enterFlag, t.File}, m.Args...)...)
-	cmd.Dir, cmd.Env = t.Dir, append(os.Environ(), m.Env...)
+	cmd.Dir, cmd.Env = t.Dir, append(append(os.Environ(), m.Env...), shardEnv+"="+t.Shard)
 	cmd.Stdout, cmd.Stderr = w, w
 	cmd.SysProcAttr = &syscall.SysProcAttr{
 		Setpgid: true, Unshareflags: syscall.CLONE_NEWNET | syscall.CLONE_NEWNS,

@@ -8,15 +8,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
-	"path/filepath"
-	"strconv"
 	"strings"
 	"time"
-
-	"weft/internal/vm"
 )
 
 // requireEnv names what a test process can rely on, so that a test that needs it runs or fails.
@@ -103,133 +98,6 @@ func goTest(ctx context.Context, l lane, o options, env []string, r *reporter) e
 		err = fmt.Errorf("go test: %w", werr)
 	}
 	return err
-}
-
-// kernelLane runs test binaries with a kernel that can do everything: this machine's if it can
-// and we are root, otherwise Debian's in one VM.
-func kernelLane(ctx context.Context, l lane, o options, r *reporter) (string, counts, error) {
-	tmp, err := os.MkdirTemp("", "weft-test-")
-	if err != nil {
-		return l.name, r.total, fmt.Errorf("preparing the tests: %w", err)
-	}
-	defer func() { _ = os.RemoveAll(tmp) }()
-	say("building the tests of lane " + l.name)
-	m, err := buildTests(ctx, tmp, l, o)
-	if err != nil {
-		return l.name, r.total, err
-	}
-	lacks, err := vm.KernelLacks()
-	if err != nil {
-		return l.name, r.total, err
-	}
-	self, err := os.Executable()
-	if err != nil {
-		return l.name, r.total, fmt.Errorf("finding this program: %w", err)
-	}
-	argv := []string{self, insideFlag, filepath.Join(tmp, "manifest.json")}
-	if err := writeJSON(argv[2], m); err != nil {
-		return l.name, r.total, err
-	}
-
-	events, sink := io.Pipe()
-	read := make(chan error, 1)
-	go func() { read <- readEvents(events, r.handle, r.print) }()
-	var label string
-	if len(lacks) == 0 {
-		label = l.name + " (" + runningKernel() + " of this machine)"
-		err = runHere(ctx, argv, sink)
-	} else {
-		say("the running kernel lacks: " + strings.Join(lacks, ", "))
-		label, err = runThere(ctx, l, argv, sink)
-	}
-	_ = sink.Close()
-	err = errors.Join(err, <-read)
-	r.close()
-	return label, r.total, err
-}
-
-// runHere runs the inside mode on this machine.
-func runHere(ctx context.Context, argv []string, events io.Writer) error {
-	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
-	cmd.Stdout, cmd.Stderr = events, os.Stderr
-	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
-	cmd.WaitDelay = 10 * time.Second
-	if err := cmd.Run(); err != nil {
-		return fmt.Errorf("running the tests: %w", err)
-	}
-	return nil
-}
-
-// runThere runs the inside mode in a VM.
-func runThere(ctx context.Context, l lane, argv []string, events io.Writer) (label string, err error) {
-	img, err := vm.Prepare(ctx, "", say)
-	if err != nil {
-		return l.name, err
-	}
-	label = fmt.Sprintf("%s (%s in QEMU)", l.name, img)
-	say(fmt.Sprintf("booting %s in QEMU", img))
-	began := time.Now()
-	code, err := vm.Run(ctx, vm.Config{
-		Image: img, Argv: argv, Stdout: events, Stderr: os.Stderr,
-		Booted: func() { say(fmt.Sprintf("booted in %.0f s; running the tests", time.Since(began).Seconds())) },
-	})
-	if err == nil && code != 0 {
-		err = fmt.Errorf("running the tests in the VM: exit status %d", code)
-	}
-	return label, err
-}
-
-// runningKernel is the release of this machine's kernel.
-func runningKernel() string {
-	data, err := os.ReadFile("/proc/sys/kernel/osrelease")
-	if err != nil {
-		return "the kernel"
-	}
-	return strings.TrimSpace(string(data))
-}
-
-// buildTests compiles the tests of every package that has any into dir, and the weft command for
-// tests that run it: compiling takes minutes in a VM.
-func buildTests(ctx context.Context, dir string, l lane, o options) (manifest, error) {
-	const format = "{{if or .TestGoFiles .XTestGoFiles}}{{.ImportPath}}\t{{.Dir}}{{end}}"
-	m := manifest{
-		Args: []string{"-test.v=test2json", "-test.count=1", "-test.paniconexit0", "-test.timeout=" + o.timeout.String()},
-		Env:  []string{requireEnv + "=kernel", "WEFT_LAB_CACHE=" + vm.CacheDir()},
-	}
-	if o.run != "" {
-		m.Args = append(m.Args, "-test.run="+o.run)
-	}
-	if o.bench != "" {
-		m.Args = append(m.Args, "-test.benchmem", "-test.bench="+o.bench)
-	}
-	out, err := goTool(ctx, append([]string{"list", "-f", format}, l.packages...)...)
-	if err != nil {
-		return m, err
-	}
-	for i, line := range strings.Split(strings.TrimSpace(out), "\n") {
-		pkg, pkgDir, ok := strings.Cut(line, "\t")
-		if !ok {
-			continue
-		}
-		t := testBinary{Package: pkg, Dir: pkgDir, File: filepath.Join(dir, strconv.Itoa(i)+".test")}
-		if _, err := goTool(ctx, "test", "-c", "-o", t.File, pkg); err != nil {
-			return m, err
-		}
-		m.Tests = append(m.Tests, t)
-	}
-	if len(m.Tests) == 0 {
-		return m, fmt.Errorf("no test files in %s", strings.Join(l.packages, " "))
-	}
-	if _, err := os.Stat("cmd/weft"); err == nil {
-		bin := filepath.Join(dir, "weft")
-		// Tests that need it fail without it; the others need not wait for it.
-		if _, err := goTool(ctx, "build", "-o", bin, "./cmd/weft"); err != nil {
-			say("no weft binary for the tests: " + err.Error())
-		} else {
-			m.Env = append(m.Env, "WEFT_TEST_BINARY="+bin)
-		}
-	}
-	return m, nil
 }
 
 // goTool runs the go command without cgo and returns what it prints.

@@ -14,9 +14,11 @@ const usage = `usage: go run ./hack/vm [-v] [-run REGEX] [-bench REGEX] [-timeou
 Runs tests in lanes, counts them, and prints a line per lane and the total. Lanes:
   -unit PKG...    go test on this machine
   -kernel PKG...  with a kernel that has bonding, VLANs, VRFs, bridges and nftables: this machine's
-                  when it can and we are root, otherwise Debian's stock kernel in one VM (QEMU).
-                  Each package gets a network namespace of its own, WEFT_TEST_REQUIRE=kernel, and
-                  the path of a weft binary in WEFT_TEST_BINARY
+                  when it can and we are root, otherwise Debian's stock kernel in VMs (QEMU), one
+                  for each CPU and at most 4 at once (one with -v). Each package gets a network
+                  namespace of its own, WEFT_TEST_REQUIRE=kernel, and the path of a weft binary in
+                  WEFT_TEST_BINARY. PKG:N runs it in N shards: with WEFT_TEST_SHARD=K/N its tests
+                  leave out what is another shard's
   -vm PKG...      go test on this machine with WEFT_TEST_REQUIRE=vm: tests that boot VMs themselves
 Options:
   -v              print all that the tests print

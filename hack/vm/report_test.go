@@ -221,6 +221,26 @@ func TestConverterAgreesWithGo(t *testing.T) {
 	}
 }
 
+func TestShards(t *testing.T) {
+	of, plain, err := shardCounts(t.Context(), []string{"./...", "weft/hack/vm:2"})
+	if err != nil || of["weft/hack/vm"] != 2 || len(of) != 1 || strings.Join(plain, " ") != "./... weft/hack/vm" {
+		t.Errorf("%v, %v, %v", of, plain, err)
+	}
+	for _, wrong := range []string{".:0", ".:x", ".:"} {
+		if _, _, err := shardCounts(t.Context(), []string{wrong}); err == nil {
+			t.Errorf("%s is taken", wrong)
+		}
+	}
+	m := manifest{Tests: append(testBinary{Package: "a"}.shards(2), testBinary{Package: "b"}.shards(0)...)}
+	var names []string
+	for _, part := range m.apart() {
+		names = append(names, part.Tests[0].name())
+	}
+	if got := strings.Join(names, ", "); got != "a (1/2), a (2/2), b" {
+		t.Error(got)
+	}
+}
+
 func FuzzConverter(f *testing.F) {
 	f.Add(strings.ReplaceAll(mixed, "^V", string(marker)))
 	f.Add("\x16--- PASS: \n\x16=== \n\x16--- FAIL: /// (s)\n\x16=== RUN   a//b\n")

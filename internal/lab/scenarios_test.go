@@ -3,6 +3,8 @@
 package lab
 
 import (
+	"flag"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -33,6 +35,25 @@ func needKernel(t *testing.T) {
 	}
 }
 
+// shard reads which shard (from 0 on) of how many this process is: the test runner has the scenarios played in several VMs at once.
+func shard() (k, n int) {
+	if _, err := fmt.Sscanf(os.Getenv("WEFT_TEST_SHARD"), "%d/%d", &k, &n); err != nil {
+		return 0, 1
+	}
+	return k - 1, n
+}
+
+// TestMain leaves the tests that are not scenarios to the first shard.
+func TestMain(m *testing.M) {
+	flag.Parse()
+	if k, _ := shard(); k > 0 && flag.Lookup("test.run").Value.String() == "" {
+		if err := flag.Set("test.run", "^TestScenarios$"); err != nil {
+			panic(err)
+		}
+	}
+	os.Exit(m.Run())
+}
+
 func TestScenarios(t *testing.T) {
 	needKernel(t)
 	files, err := Scenarios([]string{"../../lab"})
@@ -40,7 +61,11 @@ func TestScenarios(t *testing.T) {
 		t.Fatal(err)
 	}
 	opt := Options{Prefix: PrefixTest, Weft: weftBinary(t), Cache: CacheDir("")}
-	for _, file := range files {
+	k, n := shard()
+	for i, file := range files {
+		if i%n != k {
+			continue
+		}
 		t.Run(scenarioName(file), func(t *testing.T) {
 			res, err := RunScenario(t.Context(), opt, file, t.TempDir(), false)
 			if err != nil {
