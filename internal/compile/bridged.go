@@ -20,9 +20,7 @@ func (b *builder) bridge(name string, s *spec.Bridge) {
 	if l.MAC == "" {
 		l.MAC = localMAC(b.node.Node, name)
 	}
-	if l.MTU == 0 {
-		l.MTU = b.smallestMTU(s.Ports)
-	}
+	l.MTU = uint32(b.node.LinkMTU(name))
 	b.link(who, l)
 	if len(s.Addresses) == 0 && s.IPv6 == nil {
 		b.sysctl(who, "net/ipv6/conf/"+name+"/disable_ipv6", "1")
@@ -45,17 +43,6 @@ func bridgeAttrs(s *spec.Bridge) *netstate.BridgeAttrs {
 		a.AgeingTime = new(uint32(100 * *s.AgeingTime))
 	}
 	return a
-}
-
-// smallestMTU returns the smallest MTU that the file gives these links, 0 if it gives none.
-func (b *builder) smallestMTU(names []string) uint32 {
-	var least uint32
-	for _, name := range names {
-		if m := uint32(b.node.LinkMTU(name)); m != 0 && (least == 0 || m < least) {
-			least = m
-		}
-	}
-	return least
 }
 
 // bridged asks for a bridged network: a bridge of its own with the uplink's VLAN device as a port, or a VLAN of a

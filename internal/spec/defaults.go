@@ -208,8 +208,8 @@ func (n *Node) vlanOf(parent string, vid int) (string, bool) {
 	return best, best != ""
 }
 
-// LinkMTU returns the MTU in bytes that the file gives the link of this name, its own or that of the device below it, or
-// 0 where the file does not say. A bond without one has the kernel's default, 1500.
+// LinkMTU returns the MTU in bytes that the file gives the link of this name, its own, that of the device below it or the
+// smallest of a bridge's ports, or 0 where the file does not say. A bond without one has the kernel's default, 1500.
 func (n *Node) LinkMTU(name string) int {
 	for range 16 { // deeper stacks, and loops, are refused by Parse
 		l := n.linkOf(name)
@@ -218,6 +218,9 @@ func (n *Node) LinkMTU(name string) int {
 		}
 		if n.Bonds[name] != nil {
 			return 1500
+		}
+		if br := n.Bridges[name]; br != nil {
+			return n.smallestMTU(br.Ports)
 		}
 		v := n.VLANs[name]
 		if v == nil {
@@ -228,26 +231,34 @@ func (n *Node) LinkMTU(name string) int {
 	return 0
 }
 
+// smallestMTU returns the smallest MTU that the file gives these links, 0 if it gives none.
+func (n *Node) smallestMTU(names []string) int {
+	least := 0
+	for _, name := range names {
+		if m := n.LinkMTU(name); m != 0 && (least == 0 || m < least) {
+			least = m
+		}
+	}
+	return least
+}
+
 // NetworkMTU returns the network's MTU in bytes: its own, or the smallest of its uplink devices', or 0 where the file
 // does not say.
 func (n *Node) NetworkMTU(net *Network) int {
 	if net.MTU != 0 {
 		return net.MTU
 	}
-	if n.VLANAware(net) {
-		return n.LinkMTU(net.Bridge)
+	if n.Bridges[net.BridgeName()] != nil {
+		return n.LinkMTU(net.BridgeName())
 	}
-	least := 0
+	var names []string
 	for _, u := range n.Uplinks(net) {
-		m := n.LinkMTU(u.Parent)
-		if n.linkOf(u.Dev) != nil {
-			m = n.LinkMTU(u.Dev)
+		if n.linkOf(u.Dev) == nil {
+			u.Dev = u.Parent
 		}
-		if m != 0 && (least == 0 || m < least) {
-			least = m
-		}
+		names = append(names, u.Dev)
 	}
-	return least
+	return n.smallestMTU(names)
 }
 
 // linkOf returns what the file says of the link of this name, whatever its kind, or nil.
