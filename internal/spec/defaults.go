@@ -210,32 +210,32 @@ func (n *Node) vlanOf(parent string, vid int) (string, bool) {
 
 // LinkMTU returns the MTU in bytes that the file gives the link of this name, its own, that of the device below it or the
 // smallest of a bridge's ports, or 0 where the file does not say. A bond without one has the kernel's default, 1500.
-func (n *Node) LinkMTU(name string) int {
-	for range 16 { // deeper stacks, and loops, are refused by Parse
-		l := n.linkOf(name)
-		if l != nil && l.MTU != 0 {
-			return l.MTU
-		}
-		if n.Bonds[name] != nil {
-			return 1500
-		}
-		if br := n.Bridges[name]; br != nil {
-			return n.smallestMTU(br.Ports)
-		}
-		v := n.VLANs[name]
-		if v == nil {
-			return 0
-		}
-		name = v.ParentName(name)
+func (n *Node) LinkMTU(name string) int { return n.linkMTU(name, map[string]bool{}) }
+
+// linkMTU asks no link twice: of files that have loops Parse finds that out.
+func (n *Node) linkMTU(name string, asked map[string]bool) int {
+	l, again := n.linkOf(name), asked[name]
+	asked[name] = true
+	switch {
+	case again:
+		return 0
+	case l != nil && l.MTU != 0:
+		return l.MTU
+	case n.Bonds[name] != nil:
+		return 1500
+	case n.Bridges[name] != nil:
+		return n.smallestMTU(n.Bridges[name].Ports, asked)
+	case n.VLANs[name] != nil:
+		return n.linkMTU(n.VLANs[name].ParentName(name), asked)
 	}
 	return 0
 }
 
 // smallestMTU returns the smallest MTU that the file gives these links, 0 if it gives none.
-func (n *Node) smallestMTU(names []string) int {
+func (n *Node) smallestMTU(names []string, asked map[string]bool) int {
 	least := 0
 	for _, name := range names {
-		if m := n.LinkMTU(name); m != 0 && (least == 0 || m < least) {
+		if m := n.linkMTU(name, asked); m != 0 && (least == 0 || m < least) {
 			least = m
 		}
 	}
@@ -258,7 +258,7 @@ func (n *Node) NetworkMTU(net *Network) int {
 		}
 		names = append(names, u.Dev)
 	}
-	return n.smallestMTU(names)
+	return n.smallestMTU(names, map[string]bool{})
 }
 
 // linkOf returns what the file says of the link of this name, whatever its kind, or nil.
