@@ -67,9 +67,10 @@ fuzz: ## each fuzz test for FUZZTIME (default 30s)
 	@for p in $$(go list ./...); do for f in $$(go test -list '^Fuzz' $$p | grep ^Fuzz); do \
 		go test -run '^$$' -fuzz "^$$f$$" -fuzztime $(or $(FUZZTIME),30s) $$p || exit 1; done; done
 
-bench: ## a converged node of 1,000 VLANs and 1,000 NICs: plan beside what ip alone takes
+bench: ## plan on a node of 1,000 VLANs and NICs beside ip alone; instructions a frame on a bridge with 1 to 1,000 NICs beside a bare one
 	@sh hack/install.sh test
-	go run ./hack/vm -kernel ./internal/agent -bench .
+	go run ./hack/vm -kernel ./internal/agent -bench Plan
+	go run ./hack/vm -icount -kernel ./internal/agent -bench Forward
 
 man: build ## write the man pages into bin/man
 	bin/weft man bin/man

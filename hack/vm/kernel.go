@@ -42,13 +42,15 @@ func kernelLane(ctx context.Context, l lane, o options, r *reporter) (string, co
 	if err != nil {
 		return l.name, r.total, err
 	}
-	k := kernelRun{tmp: tmp, vms: 1, label: l.name + " (" + runningKernel() + " of this machine)", report: r}
+	k := kernelRun{tmp: tmp, vms: 1, icount: o.icount, label: l.name + " (" + runningKernel() + " of this machine)", report: r}
 	if k.self, err = os.Executable(); err != nil {
 		return l.name, r.total, fmt.Errorf("finding this program: %w", err)
 	}
 	run, manifests := k.here, []manifest{m}
-	if len(lacks) > 0 {
-		say("the running kernel lacks: " + strings.Join(lacks, ", "))
+	if len(lacks) > 0 || o.icount {
+		if len(lacks) > 0 {
+			say("the running kernel lacks: " + strings.Join(lacks, ", "))
+		}
 		if k.image, err = vm.Prepare(ctx, "", say); err != nil {
 			return l.name, r.total, err
 		}
@@ -67,7 +69,8 @@ func kernelLane(ctx context.Context, l lane, o options, r *reporter) (string, co
 type kernelRun struct {
 	self, tmp, label string
 	image            vm.Image
-	vms              int // at once
+	vms              int  // at once
+	icount           bool // what the VMs' clocks count
 
 	mu     sync.Mutex // held while report is told something
 	report *reporter
@@ -148,7 +151,7 @@ func (k *kernelRun) there(ctx context.Context, argv []string, events io.Writer) 
 	say(fmt.Sprintf("booting %s in QEMU", k.image))
 	began := time.Now()
 	cfg := vm.Config{
-		Image: k.image, Argv: argv, Stdout: events, Stderr: os.Stderr,
+		Image: k.image, Argv: argv, Stdout: events, Stderr: os.Stderr, Instructions: k.icount,
 		Booted: func() { say(fmt.Sprintf("booted in %.0f s; running the tests", time.Since(began).Seconds())) },
 	}
 	if k.vms > 1 { // emulated CPUs that share a real one wait for each other

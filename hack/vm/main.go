@@ -111,7 +111,7 @@ func execInVM(ctx context.Context, o options) (int, error) {
 		return 1, fmt.Errorf("finding the working folder: %w", err)
 	}
 	return vm.Run(ctx, vm.Config{
-		Image: img, Argv: o.exec, Dir: dir, WorkDir: o.work, Memory: o.memory, Timeout: o.timeout,
+		Image: img, Argv: o.exec, Dir: dir, WorkDir: o.work, Memory: o.memory, Timeout: o.timeout, Instructions: o.icount,
 		Stdout: os.Stdout, Stderr: os.Stderr,
 	})
 }

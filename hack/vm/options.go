@@ -9,7 +9,7 @@ import (
 )
 
 const usage = `usage: go run ./hack/vm [-v] [-run REGEX] [-bench REGEX] [-timeout D] LANE PKG... [LANE PKG...]
-       go run ./hack/vm [-timeout D] [-mem MB] [-work DIR] -exec -- CMD [ARG...]
+       go run ./hack/vm [-icount] [-timeout D] [-mem MB] [-work DIR] -exec -- CMD [ARG...]
 
 Runs tests in lanes, counts them, and prints a line per lane and the total. Lanes:
   -unit PKG...    go test on this machine
@@ -24,6 +24,8 @@ Options:
   -v              print all that the tests print
   -run REGEX      run the tests that match, in all lanes
   -bench REGEX    run the benchmarks that match and print what they print; no tests without -run
+  -icount         the VM's clock counts the instructions of its one CPU, one a nanosecond, so that what is
+                  measured does not depend on what else this machine does (time in which it waits is made up)
   -timeout D      of each package's tests (default 15m); of the whole VM with -exec (default none)
 
 -exec runs one command as root in a VM that sees this machine's files, and ends with its status.
@@ -47,6 +49,7 @@ type lane struct {
 type options struct {
 	help    bool
 	verbose bool
+	icount  bool
 	run     string
 	bench   string
 	timeout time.Duration
@@ -75,6 +78,8 @@ func parseArgs(args []string) (options, error) {
 		switch arg {
 		case "-h", "-help":
 			o.help = true
+		case "-icount":
+			o.icount = true
 		case "-v":
 			o.verbose = true
 		case "-run":

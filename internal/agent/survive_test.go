@@ -81,7 +81,7 @@ func fill(t *testing.T, file string) {
 	must(t, f.Close())
 }
 
-func must(t *testing.T, err error) {
+func must(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)

@@ -47,7 +47,10 @@ const (
 
 // accelerator is the -accel and -cpu arguments. KVM is never tried unasked: where it is offered
 // but broken (nested virtualisation), it hangs instead of failing.
-func accelerator(m machine) []string {
+func accelerator(m machine, instructions bool) []string {
+	if instructions { // with sleep=off it skips the time in which nothing is to be done
+		return []string{"-accel", "tcg,thread=single", "-icount", "shift=0,sleep=off", "-cpu", m.cpu}
+	}
 	if os.Getenv("WEFT_ACCEL") == "kvm" {
 		return []string{"-accel", "kvm", "-cpu", "host"}
 	}
@@ -86,7 +89,7 @@ func qemuArgs(m machine, cfg Config, initramfs, console string) []string {
 	}
 	args := []string{"-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-nic", "none",
 		"-M", m.board, "-smp", strconv.Itoa(cfg.CPUs), "-m", strconv.Itoa(cfg.Memory)}
-	args = append(args, accelerator(m)...)
+	args = append(args, accelerator(m, cfg.Instructions)...)
 	args = append(args, "-kernel", cfg.Image.Kernel(), "-initrd", initramfs, "-append", kernelArgs(m),
 		"-serial", "file:"+quote(console),
 		"-device", "virtio-rng-pci", "-device", "virtio-serial-pci",

@@ -51,6 +51,11 @@ func TestQEMUArgs(t *testing.T) {
 			t.Errorf("the arguments of a VM with a root of its own lack %q:\n%s", want, line)
 		}
 	}
+	cfg.Instructions = true
+	if line := strings.Join(qemuArgs(m, cfg, "/i", "/log"), " "); !strings.Contains(line, "-accel tcg,thread=single -icount shift=0,sleep=off") {
+		t.Errorf("instructions were to be counted:\n%s", line)
+	}
+	cfg.Instructions = false
 	t.Setenv("WEFT_ACCEL", "kvm")
 	if line := strings.Join(qemuArgs(m, cfg, "/i", "/log"), " "); !strings.Contains(line, "-accel kvm -cpu host") {
 		t.Errorf("KVM was asked for:\n%s", line)

@@ -39,6 +39,9 @@ type Config struct {
 	WorkDir string
 	// Memory in MiB (0: 3072) and CPUs (0: 2, or 1 where this machine is busy) of the guest.
 	Memory, CPUs int
+	// Instructions has the guest's clock count its CPU's instructions, one a nanosecond, and nothing else: what it measures of
+	// its own work is the same on a busy machine. It has one CPU then, and no hardware can help.
+	Instructions bool
 	// Devices are further arguments of QEMU's, for the VM's network cards. Without any it has none.
 	Devices []string
 	// Stdin, Stdout and Stderr are the command's; nil is /dev/null.
@@ -110,6 +113,9 @@ func (cfg Config) complete() (Config, error) {
 	}
 	if cfg.Memory == 0 {
 		cfg.Memory = 3072
+	}
+	if cfg.Instructions {
+		cfg.CPUs = 1
 	}
 	if cfg.CPUs == 0 {
 		load, err := os.ReadFile("/proc/loadavg")
