@@ -14,6 +14,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/rogpeppe/go-internal/txtar"
+	"golang.org/x/sys/unix"
 )
 
 func TestParseAttack(t *testing.T) {
@@ -124,7 +125,7 @@ func TestAttackModesLike(t *testing.T) {
 	dir := t.TempDir()
 	const attacks = "-- a --\nwhat: x\ntool: x\nmodes: one\nsee: p icmp\n\ntrue\n-- b --\nwhat: x\ntool: x\nmodes: one\nsee: p icmp\n\ntrue\n"
 	for name, text := range map[string]string{
-		"x.txtar": attacks, "modes/one.txtar": "attacks on\n", "modes/two.txtar": "attacks on\n-- like --\none\nb\n",
+		"x.txtar": attacks, "modes/one.txtar": "attacks\n", "modes/two.txtar": "attacks\n-- like --\none\nb\n",
 	} {
 		file := filepath.Join(dir, name)
 		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
@@ -153,33 +154,51 @@ func TestAttackModesLike(t *testing.T) {
 	}
 }
 
-// packet is one in a pcap file.
-func packet(at time.Duration, data string) []byte {
-	var b []byte
-	for _, v := range []uint32{uint32(at / time.Second), uint32(at % time.Second / time.Microsecond), uint32(len(data)), uint32(len(data))} {
-		b = binary.NativeEndian.AppendUint32(b, v)
+func TestReadPacket(t *testing.T) {
+	frame := bytes.Repeat([]byte{7}, 60)
+	message := func(level, kind int, data []byte) []byte {
+		b := make([]byte, unix.CmsgSpace(len(data)))
+		h := binary.NativeEndian.AppendUint64(nil, uint64(unix.CmsgLen(len(data))))
+		h = binary.NativeEndian.AppendUint32(h, uint32(level))
+		copy(b, binary.NativeEndian.AppendUint32(h, uint32(kind)))
+		copy(b[unix.CmsgLen(0):], data)
+		return b
 	}
-	return append(b, data...)
-}
-
-func TestPackets(t *testing.T) {
-	one, two := packet(time.Second, strings.Repeat("a", 60)), packet(3500*time.Millisecond, strings.Repeat("b", 64))
-	all := bytes.Join([][]byte{one, two}, nil)
-	for cut, want := range map[int]int{0: 0, 10: 0, len(one) - 1: 0, len(one): len(one), len(all) - 1: len(one), len(all): len(all)} {
-		if got := wholePackets(all[:cut]); got != want {
-			t.Errorf("the first %d bytes hold %d of whole packets, want %d", cut, got, want)
+	stamp := binary.NativeEndian.AppendUint64(binary.NativeEndian.AppendUint64(nil, 1000), 500)
+	aux := func(status uint32, tci, tpid uint16) []byte {
+		b := make([]byte, 20)
+		binary.NativeEndian.PutUint32(b, status)
+		binary.NativeEndian.PutUint16(b[16:], tci)
+		binary.NativeEndian.PutUint16(b[18:], tpid)
+		return b
+	}
+	for name, test := range map[string]struct {
+		aux  []byte
+		want string // what stands between the addresses and the rest
+	}{
+		"untagged": {aux(0, 992, 0x8100), ""},
+		"tagged":   {aux(unix.TP_STATUS_VLAN_VALID, 992, 0), "\x81\x00\x03\xe0"},
+		"802.1ad":  {aux(unix.TP_STATUS_VLAN_VALID|unix.TP_STATUS_VLAN_TPID_VALID, 0x2001, 0x88a8), "\x88\xa8\x20\x01"},
+	} {
+		control := append(message(unix.SOL_SOCKET, unix.SCM_TIMESTAMPNS, stamp), message(unix.SOL_PACKET, unix.PACKET_AUXDATA, test.aux)...)
+		got := readPacket(frame, 90, control)
+		want := string(frame[:12]) + test.want + string(frame[12:])
+		if string(got.data) != want || got.size != 90+len(test.want) || !got.at.Equal(time.Unix(1000, 500)) {
+			t.Errorf("%s: %x, %d bytes at %s", name, got.data, got.size, got.at)
 		}
 	}
-	if got := duration(all); got != 2500*time.Millisecond {
+	if got := readPacket(frame, 60, []byte{1}); len(got.data) != 60 {
+		t.Errorf("%x", got.data)
+	}
+}
+
+func TestDuration(t *testing.T) {
+	at := func(ms int) seenPacket { return seenPacket{at: time.UnixMilli(int64(ms))} }
+	if got := duration([]seenPacket{at(1000), at(1200), at(3500)}); got != 2500*time.Millisecond {
 		t.Errorf("they took %s", got)
 	}
 	if got := duration(nil); got != 0 {
 		t.Errorf("nothing took %s", got)
-	}
-	file := filepath.Join(t.TempDir(), "x.pcap")
-	p := point{name: "victim", file: file, from: 0}
-	if err := p.forget(); err == nil {
-		t.Error("a capture that is not there was read")
 	}
 }
 
@@ -289,4 +308,25 @@ func expandKnown(t *testing.T, name, filter string, values map[string]string) st
 		}
 		return value
 	})
+}
+
+func TestReadSettle(t *testing.T) {
+	values := map[string]string{"WIRE": "rt0.992"}
+	got, err := readSettle("# caches\ng1 ip neigh flush dev eth0\nrt ip neigh flush dev $WIRE\nrt bridge fdb flush dev br0\n\nrt ip -s neigh\n", values)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []settleBatch{
+		{"g1", "ip", []string{"neigh flush dev eth0"}},
+		{"rt", "ip", []string{"neigh flush dev rt0.992", "-s neigh"}},
+		{"rt", "bridge", []string{"fdb flush dev br0"}},
+	}
+	if diff := cmp.Diff(want, got, cmp.AllowUnexported(settleBatch{})); diff != "" {
+		t.Error(diff)
+	}
+	for _, text := range []string{"g1 rm -rf x", "g1 ip", "g1"} {
+		if _, err := readSettle(text, values); err == nil {
+			t.Errorf("%q was taken", text)
+		}
+	}
 }

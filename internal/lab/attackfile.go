@@ -24,7 +24,7 @@ type attack struct {
 	count      string // "MACHINE COMMAND", whose output is a number, such as entries of a neighbour table; "" for none
 	limit      int    // what may get through
 	rate       int    // and so many more a second, from the first packet that did to the last
-	alone      bool   // other modes wait meanwhile: it wants the whole machine
+	alone      bool   // others wait meanwhile: it wants the whole machine
 	script     string
 }
 
@@ -46,7 +46,7 @@ const pythonTool = "scapy"
 //	count: MACHINE COMMAND...       (a shell command that prints a number, in place of see)
 //	at: MACHINE                     (default g1)
 //	limit: N [RATE/s]               (so many may get through, and RATE more in every second; default 0)
-//	alone: yes                      (nothing is attacked in other modes meanwhile)
+//	alone: yes                      (nothing is attacked in other datacenters meanwhile)
 //	must: pass                      (it is no attack, but what must pass)
 func readAttacks(file string) ([]attack, error) {
 	archive, err := txtar.ParseFile(file)

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 # Runs the scapy scripts of weft lab attack: one job a line on stdin (JSON), one answer a line on stdout. Importing scapy takes
-# longer than most attacks do, so one process plays them all, and enters the namespace of a machine for each socket.
-import ctypes, json, logging, os, socket, sys, time, traceback
+# longer than most attacks do, so one process plays them all, each in a thread, which enters the namespace of a machine for
+# each socket: it is a thread that is in one, not the process.
+import ctypes, json, logging, os, socket, sys, threading, time, traceback
 
 logging.getLogger("scapy").setLevel(logging.ERROR)
 from scapy.layers.l2 import *
@@ -57,11 +58,18 @@ def play(job):
             s.close()
 
 
-print(json.dumps({"error": ""}), flush=True)
-for line in sys.stdin:
+answering = threading.Lock()
+
+
+def answer(job):
     error = ""
     try:
-        play(json.loads(line))
+        play(job)
     except Exception:
         error = traceback.format_exc()
-    print(json.dumps({"error": error}), flush=True)
+    with answering:
+        print(json.dumps({"id": job["id"], "error": error}), flush=True)
+
+
+for line in sys.stdin:
+    threading.Thread(target=answer, args=(json.loads(line),), daemon=True).start()

@@ -3,33 +3,49 @@
 package lab
 
 import (
-	"bufio"
 	"bytes"
 	"context"
-	_ "embed"
 	"encoding/binary"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
+	"net"
 	"os"
 	"os/exec"
-	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
-// point is an interface that is captured while attacks go on.
+// point is an interface whose incoming packets are captured while attacks go on.
+//
+// It is a packet socket that is emptied now and then, because a capture that wakes for each packet takes more of an emulated
+// machine than what it looks at, and too few packets of a storm are then sent for it to be one.
 type point struct {
 	name, machine, dev string
-	file               string // a pcap file that grows
-	from               int64  // where in it the attack under way begins
+
+	socket  int
+	stopped chan struct{} // closed to end
+	ended   sync.WaitGroup
+
+	mu      sync.Mutex
+	packets []seenPacket // since forget
+	lost    int          // of these, what the socket had no room for
+}
+
+// seenPacket is a captured packet.
+type seenPacket struct {
+	at   time.Time
+	data []byte // the beginning of it, its VLAN tag in place
+	size int    // bytes that it had
 }
 
 // readPoints reads lines NAME MACHINE DEV.
-func readPoints(text string) ([]point, error) {
-	var list []point
+func readPoints(text string) ([]*point, error) {
+	var list []*point
 	for line := range strings.Lines(text) {
 		words := strings.Fields(line)
 		if len(words) == 0 || strings.HasPrefix(words[0], "#") {
@@ -38,94 +54,169 @@ func readPoints(text string) ([]point, error) {
 		if len(words) != 3 {
 			return nil, fmt.Errorf("points: %q is not NAME MACHINE DEV", strings.TrimSpace(line))
 		}
-		list = append(list, point{name: words[0], machine: words[1], dev: words[2]})
+		list = append(list, &point{name: words[0], machine: words[1], dev: words[2]})
 	}
 	return list, nil
 }
 
-// Sizes in a pcap file: of its header, and of that of a packet, whose third word is the length of what follows.
 const (
-	pcapHeader   = 24
-	packetHeader = 16
-	snapLen      = 512 // bytes of a packet that are kept
+	snapLen    = 512                   // bytes of a packet that are kept
+	emptyEvery = 50 * time.Millisecond // how often a socket is emptied
+	socketRoom = 128 << 20             // bytes of the kernel's that wait in it
 )
 
 // watch starts the capture.
-func (p *point) watch(ctx context.Context, l *Lab) error {
-	p.file = filepath.Join(l.dir, "attack-"+p.name+".pcap")
-	c, err := l.startCapture(ctx, p.machine, p.dev, nil, "-s", strconv.Itoa(snapLen), "-B", "8192", "-U", "-w", p.file)
+func (p *point) watch(l *Lab) error {
+	err := onThread(l.netns(p.machine), func() error {
+		dev, err := net.InterfaceByName(p.dev)
+		if err != nil {
+			return err
+		}
+		fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+		if err != nil {
+			return err
+		}
+		err = errors.Join(
+			unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, socketRoom),
+			unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, 1),
+			unix.SetsockoptInt(fd, unix.SOL_PACKET, unix.PACKET_AUXDATA, 1),
+			unix.SetsockoptInt(fd, unix.SOL_PACKET, unix.PACKET_IGNORE_OUTGOING, 1),
+			unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: ethAll, Ifindex: dev.Index}),
+		)
+		if err != nil {
+			_ = unix.Close(fd)
+			return err
+		}
+		p.socket = fd
+		return nil
+	})
 	if err != nil {
-		return err
+		return fmt.Errorf("capturing %s on %s: %w", p.dev, p.machine, err)
 	}
-	l.captures[p.file] = c
-	p.from = pcapHeader
+	p.stopped = make(chan struct{})
+	p.ended.Go(func() {
+		tick := time.NewTicker(emptyEvery)
+		defer tick.Stop()
+		for {
+			select {
+			case <-tick.C:
+				p.empty()
+			case <-p.stopped:
+				return
+			}
+		}
+	})
 	return nil
 }
 
-// packets are those captured since forget, whole ones only, and where they end in the file.
-func (p *point) packets() (data []byte, end int64, err error) {
-	f, err := os.Open(p.file)
-	if err != nil {
-		return nil, 0, fmt.Errorf("reading a capture: %w", err)
-	}
-	defer func() { _ = f.Close() }()
-	if _, err := f.Seek(p.from, io.SeekStart); err != nil {
-		return nil, 0, fmt.Errorf("reading a capture: %w", err)
-	}
-	if data, err = io.ReadAll(f); err != nil {
-		return nil, 0, fmt.Errorf("reading a capture: %w", err)
-	}
-	data = data[:wholePackets(data)]
-	return data, p.from + int64(len(data)), nil
+// ethAll is ETH_P_ALL in the byte order of the wire.
+var ethAll = binary.NativeEndian.Uint16([]byte{0, unix.ETH_P_ALL})
+
+// stop ends the capture.
+func (p *point) stop() {
+	close(p.stopped)
+	p.ended.Wait()
+	_ = unix.Close(p.socket)
 }
 
-// wholePackets is the length of the packets that are there in whole.
-func wholePackets(data []byte) int {
-	n := 0
-	for len(data)-n >= packetHeader {
-		size := packetHeader + int(binary.NativeEndian.Uint32(data[n+8:]))
-		if size > len(data)-n {
+// empty takes what waits in the socket.
+func (p *point) empty() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var data [snapLen]byte
+	var control [256]byte
+	for {
+		n, c, _, _, err := unix.Recvmsg(p.socket, data[:], control[:], unix.MSG_TRUNC|unix.MSG_DONTWAIT)
+		if err != nil {
 			break
 		}
-		n += size
+		p.packets = append(p.packets, readPacket(data[:min(n, snapLen)], n, control[:c]))
 	}
-	return n
+	if stats, err := unix.GetsockoptTpacketStats(p.socket, unix.SOL_PACKET, unix.PACKET_STATISTICS); err == nil {
+		p.lost += int(stats.Drops)
+	}
 }
 
-// duration is the time from the first of these packets to the last.
-func duration(packets []byte) time.Duration {
-	at := func(header []byte) time.Duration {
-		return time.Duration(binary.NativeEndian.Uint32(header))*time.Second + time.Duration(binary.NativeEndian.Uint32(header[4:]))*time.Microsecond
+// readPacket makes a packet of what the kernel says of it: when it came, and its VLAN tag, which is not with the data.
+func readPacket(data []byte, size int, control []byte) seenPacket {
+	p := seenPacket{at: time.Now(), data: bytes.Clone(data), size: size}
+	messages, err := unix.ParseSocketControlMessage(control)
+	if err != nil {
+		return p
 	}
-	var first, last time.Duration
-	for n := 0; len(packets)-n >= packetHeader; n += packetHeader + int(binary.NativeEndian.Uint32(packets[n+8:])) {
-		if last = at(packets[n:]); n == 0 {
-			first = last
+	for _, m := range messages {
+		native := binary.NativeEndian
+		switch {
+		case m.Header.Level == unix.SOL_SOCKET && m.Header.Type == unix.SCM_TIMESTAMPNS && len(m.Data) >= 16: // struct timespec
+			p.at = time.Unix(int64(native.Uint64(m.Data)), int64(native.Uint64(m.Data[8:])))
+		case m.Header.Level == unix.SOL_PACKET && m.Header.Type == unix.PACKET_AUXDATA && len(m.Data) >= 20 && len(p.data) >= 12: // struct tpacket_auxdata
+			status, tci, tpid := native.Uint32(m.Data), native.Uint16(m.Data[16:]), native.Uint16(m.Data[18:])
+			if status&unix.TP_STATUS_VLAN_VALID == 0 {
+				continue
+			}
+			if status&unix.TP_STATUS_VLAN_TPID_VALID == 0 {
+				tpid = unix.ETH_P_8021Q
+			}
+			tag := binary.BigEndian.AppendUint16(binary.BigEndian.AppendUint16(nil, tpid), tci)
+			p.data, p.size = slices.Insert(p.data, 12, tag...), p.size+len(tag)
 		}
 	}
-	return max(0, last-first)
+	return p
+}
+
+// seen are the packets since forget, and how many more the socket had no room for.
+func (p *point) seen() (packets []seenPacket, lost int) {
+	p.empty()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.Clone(p.packets), p.lost
+}
+
+// count is how many they are.
+func (p *point) count() int {
+	p.empty()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.packets) + p.lost
 }
 
 // forget has the next attack begin.
-func (p *point) forget() error {
-	_, end, err := p.packets()
-	p.from = end
-	return err
+func (p *point) forget() {
+	p.empty()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.packets, p.lost = nil, 0
 }
 
-// pcapOf is a capture of its own with these packets.
-func pcapOf(packets []byte) []byte {
-	header := binary.NativeEndian.AppendUint32(nil, 0xa1b2c3d4)
-	header = binary.NativeEndian.AppendUint16(header, 2)
-	header = binary.NativeEndian.AppendUint16(header, 4)
-	for _, v := range []uint32{0, 0, snapLen, 1 /* Ethernet */} {
-		header = binary.NativeEndian.AppendUint32(header, v)
+// duration is the time from the first of these packets to the last.
+func duration(packets []seenPacket) time.Duration {
+	if len(packets) == 0 {
+		return 0
 	}
-	return append(header, packets...)
+	return max(0, packets[len(packets)-1].at.Sub(packets[0].at))
+}
+
+// pcapOf is a capture file with these packets.
+func pcapOf(packets []seenPacket) []byte {
+	words := func(b []byte, list ...uint32) []byte {
+		for _, v := range list {
+			b = binary.NativeEndian.AppendUint32(b, v)
+		}
+		return b
+	}
+	file := words(nil, 0xa1b2c3d4)
+	file = binary.NativeEndian.AppendUint16(file, 2)
+	file = binary.NativeEndian.AppendUint16(file, 4)
+	file = words(file, 0, 0, snapLen+4, 1 /* Ethernet */)
+	for _, p := range packets {
+		file = words(file, uint32(p.at.Unix()), uint32(p.at.Nanosecond()/1000), uint32(len(p.data)), uint32(p.size))
+		file = append(file, p.data...)
+	}
+	return file
 }
 
 // countPackets counts the packets that match a filter of tcpdump's, which is looked at also when there are none.
-func countPackets(ctx context.Context, packets []byte, filter string) (int, error) {
+func countPackets(ctx context.Context, packets []seenPacket, filter string) (int, error) {
 	cmd := exec.CommandContext(ctx, "tcpdump", "-n", "-r", "-", "--count", filter)
 	cmd.Stdin = bytes.NewReader(pcapOf(packets))
 	out, err := output("", cmd)
@@ -143,99 +234,10 @@ func countPackets(ctx context.Context, packets []byte, filter string) (int, erro
 	return n, nil
 }
 
-// keep writes what was captured during the attack to a file.
-func (p *point) keep(file string) error {
-	data, _, err := p.packets()
-	if err != nil {
-		return err
-	}
-	if err := os.WriteFile(file, pcapOf(data), 0o644); err != nil {
+// keepPackets writes what was captured during an attack to a file.
+func keepPackets(packets []seenPacket, file string) error {
+	if err := os.WriteFile(file, pcapOf(packets), 0o644); err != nil {
 		return fmt.Errorf("keeping a capture: %w", err)
 	}
 	return nil
-}
-
-// attackPlayer plays the scapy scripts.
-//
-//go:embed attackplayer.py
-var attackPlayer string
-
-// player is the process that plays scapy scripts.
-type player struct {
-	cmd     *exec.Cmd
-	in      io.WriteCloser
-	answers *bufio.Reader
-	log     bytes.Buffer
-	ready   bool
-}
-
-// playerJob is a script for it.
-type playerJob struct {
-	Name   string            `json:"name"`
-	Script string            `json:"script"`
-	Lab    string            `json:"lab"` // prefix of the namespaces
-	At     string            `json:"at"`
-	Values map[string]string `json:"values"`
-}
-
-// startPlayer starts it; that it is ready nobody waits for before the first job.
-func startPlayer() (*player, error) {
-	p := &player{cmd: exec.Command("/usr/bin/python3", "-c", attackPlayer)}
-	p.cmd.Stderr = &p.log
-	in, err := p.cmd.StdinPipe()
-	if err != nil {
-		return nil, fmt.Errorf("starting scapy: %w", err)
-	}
-	out, err := p.cmd.StdoutPipe()
-	if err != nil {
-		return nil, fmt.Errorf("starting scapy: %w", err)
-	}
-	p.in, p.answers = in, bufio.NewReader(out)
-	if err := p.cmd.Start(); err != nil {
-		return nil, fmt.Errorf("starting scapy: %w", err)
-	}
-	return p, nil
-}
-
-// play plays a script and returns what Python said against it, or nothing, when it has ended. After an error it can play no more.
-func (p *player) play(ctx context.Context, job playerJob) (string, error) {
-	line, err := json.Marshal(job)
-	if err != nil {
-		return "", fmt.Errorf("playing with scapy: %w", err)
-	}
-	stop := context.AfterFunc(ctx, func() { _ = p.cmd.Process.Kill() })
-	defer stop()
-	if !p.ready {
-		if _, err := p.answer(); err != nil {
-			return "", err
-		}
-		p.ready = true
-	}
-	if _, err := p.in.Write(append(line, '\n')); err != nil {
-		return "", fmt.Errorf("playing with scapy: %w", err)
-	}
-	said, err := p.answer()
-	return said, errors.Join(err, ctx.Err())
-}
-
-func (p *player) answer() (string, error) {
-	line, err := p.answers.ReadBytes('\n')
-	if err != nil {
-		p.stop()
-		return "", fmt.Errorf("scapy has ended (Debian's package python3-scapy): %s", strings.TrimSpace(p.log.String()))
-	}
-	var a struct {
-		Error string `json:"error"`
-	}
-	if err := json.Unmarshal(line, &a); err != nil {
-		return "", fmt.Errorf("scapy answered %q: %w", line, err)
-	}
-	return a.Error, nil
-}
-
-// stop ends it; it may have ended.
-func (p *player) stop() {
-	_ = p.in.Close()
-	_ = p.cmd.Process.Kill()
-	_ = p.cmd.Wait()
 }

@@ -31,14 +31,14 @@ type Result struct {
 // node that weft was applied on must have nothing left to change. When it fails, the state of all
 // machines is written into dumpDir. The error is about the lab; Result.Err is about the scenario.
 func RunScenario(ctx context.Context, opt Options, file, dumpDir string, verbose bool) (Result, error) {
-	return runScenario(ctx, opt, file, dumpDir, verbose, func(*Lab) scriptCommands { return nil })
+	return runScenario(ctx, opt, file, dumpDir, verbose, nil, func(*Lab) scriptCommands { return nil })
 }
 
 // scriptCommands are commands of scenarios, by name.
 type scriptCommands = map[string]func(*testscript.TestScript, bool, []string)
 
-// runScenario is RunScenario with further commands.
-func runScenario(ctx context.Context, opt Options, file, dumpDir string, verbose bool, more func(*Lab) scriptCommands) (Result, error) {
+// runScenario is RunScenario with further commands, and with conditions ("[NAME] COMMAND").
+func runScenario(ctx context.Context, opt Options, file, dumpDir string, verbose bool, is func(string) (bool, error), more func(*Lab) scriptCommands) (Result, error) {
 	begin := time.Now()
 	res := Result{Name: scenarioName(file)}
 	if opt.Pcap != "" {
@@ -56,6 +56,7 @@ func runScenario(ctx context.Context, opt Options, file, dumpDir string, verbose
 			Files:               []string{file},
 			WorkdirRoot:         l.dir,
 			Cmds:                commands,
+			Condition:           is,
 			RequireExplicitExec: true,
 			RequireUniqueNames:  true,
 		})
