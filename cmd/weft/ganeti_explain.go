@@ -87,7 +87,7 @@ func explained(p ganeti.Plan, node *spec.Node) string {
 	line("nic", "%s, tap %s, %s", p.NIC.ID, p.NIC.Name, p.NIC.MAC)
 	line("moment", "%s", p.Context)
 	switch n.Mode {
-	case spec.Bridged:
+	case spec.Bridged, spec.Private:
 		line("network", "%s, %s: bridge %s", p.NIC.Network, of, n.BridgeName())
 	default:
 		line("network", "%s, %s: table %d, %s", p.NIC.Network, of, n.TableNumber(), n.PolicyWord())

@@ -98,7 +98,7 @@ func TestGanetiImport(t *testing.T) {
 	if status, stdout, _ := weft(t, "ganeti", "import", file); status != 0 || !strings.Contains(stdout, "defaults hold") {
 		t.Errorf("no file: %d, %q", status, stdout)
 	}
-	for text, want := range map[string]int{"STATE_DIR=/x\n": 0, "STATE_DIR=/x\nMAC_MASK=ff:ff:f0:00:00:00\n": 2} {
+	for text, want := range map[string]int{"STATE_DIR=/x\n": 0, "STATE_DIR=/x\nMASQ_TAG=masq\n": 2} {
 		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}

@@ -39,6 +39,7 @@ const (
 	dropFragment  = "drop_fragment"
 	dropGroup     = "drop_group"
 	dropNeighbour = "drop_neighbour"
+	dropPrivate   = "drop_private"
 	dropReflected = "drop_reflected"
 	dropRouter    = "drop_router"
 	dropStorm     = "drop_storm"
@@ -62,6 +63,7 @@ var bridgeDrops = map[string]string{
 	dropFragment:  "a guest's IPv6 packet whose first fragment does not say what it carries, or of hop limit 255 in fragments",
 	dropGroup:     "to a group that bridges keep to themselves (spanning tree, LLDP)",
 	dropNeighbour: "neighbour discovery of a guest about an address that is not its own",
+	dropPrivate:   "on its way to a guest of another tenant of a private network",
 	dropReflected: "a guest's own frame that came back by the uplink",
 	dropRouter:    "what only routers say: router advertisements, redirects, VRRP, HSRP, multicast queries",
 	dropStorm:     "more than 1,000 broadcasts and multicasts of a guest in a second",
@@ -70,7 +72,7 @@ var bridgeDrops = map[string]string{
 
 // secure asks for port security of a bridged network's taps.
 func (b *builder) secure(who string, n *spec.Network) {
-	b.put("networks", bridgeGuard())
+	b.put("networks", b.bridgeGuard())
 	for i := range 16 {
 		b.element("networks", nft.BridgeFamily, setLinkLocal, "", fmt.Sprintf("01:80:c2:00:00:%02x", i))
 	}
@@ -84,6 +86,9 @@ func (b *builder) secure(who string, n *spec.Network) {
 	}
 	for _, a := range n.Protect {
 		b.taken(who, n, a)
+	}
+	if n.Mode == spec.Private {
+		b.element(who, nft.BridgeFamily, setPrivate, "", fmt.Sprint(tap))
 	}
 }
 
@@ -115,8 +120,15 @@ func (b *builder) secureNIC(who string, n *spec.Network, nic *spec.NIC) {
 			own = append(own, frame.LinkLocal(m))
 		}
 	}
+	if n.Mode == spec.Private {
+		b.element(who, nft.BridgeFamily, setPrefixes, "", name, n.MACPrefix(nic.MAC))
+	}
 	for _, a := range own {
-		b.taken(who, n, a)
+		if n.Mode == spec.Private {
+			b.takenWithin(who, n, n.MACPrefix(nic.MAC), a)
+		} else {
+			b.taken(who, n, a)
+		}
 		if a.Is4() {
 			b.element(who, nft.BridgeFamily, setSenders4, "", name, a.String())
 			continue
@@ -142,7 +154,7 @@ func trusted(reason string) string { return "trust" + reason[len("drop"):] }
 
 // bridgeGuard is the ruleset for frames. Whatever looks at a header matches what may pass and drops the rest, because a header that
 // is not there matches nothing; what a forbidding rule cannot see, in the later fragments, nobody reads without the first.
-func bridgeGuard() nft.Table {
+func (b *builder) bridgeGuard() nft.Table {
 	pair := func(name, first, second string) nft.Set { return nft.Set{Name: name, Key: []string{first, second}} }
 	t := nft.Table{
 		Family: nft.BridgeFamily, Name: nft.TableName,
@@ -191,6 +203,9 @@ func bridgeGuard() nft.Table {
 	t.Chains = append(t.Chains, frameARP()...)
 	t.Chains = append(t.Chains, frameIP()...)
 	t.Chains = append(t.Chains, frameIP6()...)
+	if mask := privateMask(b.node); mask != "" {
+		keepApart(&t, mask)
+	}
 	return t.Canonical()
 }
 

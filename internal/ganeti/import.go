@@ -34,7 +34,7 @@ func (s Settings) remark(a Assignment) (text string, lost bool) {
 	case "IP_LESS_ROUTED_TAG", "BRIDGED_TAG":
 		return "not needed: a NIC is routed or bridged by its mode", false
 	case "MAC_FILTERED_TAG":
-		return "kept; instances in such networks do not start yet, because their isolation is not yet supported", true
+		return "kept: guests in such networks are kept apart by their MACs, and have port security besides", false
 	case "NFDHCPD_TAG", "MASQ_TAG", "DNS_TAG":
 		return "kept; what the tag asks for is not yet supported, and said in the system log", true
 	case "TAP_CONSTANT_MAC":
@@ -43,7 +43,7 @@ func (s Settings) remark(a Assignment) (text string, lost bool) {
 		}
 		return fmt.Sprintf("cannot be kept: weft's taps have %s; a guest that comes from a node of gnt-networking asks for its gateway anew", defaults().TapMAC), true
 	case "MAC_MASK":
-		return "for private-filtered networks, which are not yet supported", true
+		return "kept, for the networks with MAC_FILTERED_TAG", false
 	case "IFUP_EXTRA_SCRIPT":
 		return "kept: it runs last, with the same environment, and its failure is that of the NIC", false
 	case "IPSPOOF":

@@ -55,8 +55,8 @@ func (s Site) Plan(e Environment, c Context) (Plan, error) {
 		return Plan{}, err
 	}
 	n := p.network()
-	if n.Mode == spec.Bridged {
-		return p.plan, nil // the guest answers for itself: there is nothing to claim, and nothing to wait for
+	if n.OnBridge() {
+		return p.plan, p.apart(n) // the guest answers for itself: there is nothing to claim, and nothing to wait for
 	}
 	if err := p.addresses(n); err != nil {
 		return Plan{}, err
@@ -69,8 +69,9 @@ func (s Site) Plan(e Environment, c Context) (Plan, error) {
 
 type planner struct {
 	Site
-	e    Environment
-	plan Plan
+	e       Environment
+	plan    Plan
+	private bool // Ganeti has the network's guests kept apart by their MACs
 }
 
 func (p *planner) note(format string, args ...any) {
@@ -78,15 +79,16 @@ func (p *planner) note(format string, args ...any) {
 }
 
 // network returns the network that was found.
-func (p *planner) network() *spec.Network {
-	if n := p.Node.Networks[p.plan.NIC.Network]; n != nil {
+func (p *planner) network() *spec.Network { return p.of(&p.plan.NIC) }
+
+func (p *planner) of(nic *spec.NIC) *spec.Network {
+	if n := p.Node.Networks[nic.Network]; n != nil {
 		return n
 	}
-	return p.plan.NIC.Net
+	return nic.Net
 }
 
-// tags looks at the network's and the instance's tags for what weft does not do. Losing a tenant's isolation without a
-// word would be worse than a VM that does not start; what only leaves a comfort out is a note.
+// tags looks at the network's and the instance's tags. What weft does not do, and only leaves a comfort out, is a note.
 func (p *planner) tags() error {
 	var network []string
 	if p.e.Network != nil {
@@ -95,7 +97,7 @@ func (p *planner) tags() error {
 	for _, t := range network {
 		switch t {
 		case p.Settings.MACFilteredTag:
-			return fmt.Errorf("NETWORK_TAGS: %s is not yet supported, and without it the guests of this network would not be kept apart from others", t)
+			p.private = true
 		case p.Settings.NFDHCPDTag, p.Settings.MasqTag, p.Settings.DNSTag:
 			p.note("NETWORK_TAGS: %s is not yet supported", t)
 		}
@@ -150,7 +152,7 @@ func (p *planner) bridged() error {
 	}
 	aware := p.Node.Bridges[br] != nil && p.Node.Bridges[br].VLANAware
 	found := p.matching(func(_ string, n *spec.Network) bool {
-		return n.Mode == spec.Bridged && n.BridgeName() == br && (n.VLAN == vlan.Untagged || vlan.IsZero() && !aware)
+		return n.OnBridge() && n.BridgeName() == br && (n.VLAN == vlan.Untagged || vlan.IsZero() && !aware)
 	})
 	switch {
 	case len(found) == 1:
@@ -174,7 +176,29 @@ func (p *planner) bridged() error {
 	if !vlan.IsZero() {
 		name = fmt.Sprintf("%s.%d", br, vlan.Untagged)
 	}
-	p.own(&spec.Network{Mode: spec.Bridged, Bridge: br, VLAN: vlan.Untagged, MTU: int(l.MTU)}, name)
+	n := &spec.Network{Mode: spec.Bridged, Bridge: br, VLAN: vlan.Untagged, MTU: int(l.MTU)}
+	if p.private {
+		n.Mode, n.MACMask = spec.Private, p.Settings.MACMask
+	}
+	p.own(n, name)
+	return nil
+}
+
+// apart sees to it that a network which Ganeti wants private is. Losing a tenant's isolation without a word would be worse than a
+// VM that does not start. The other way round is safe: a guest of a private network sees less.
+func (p *planner) apart(n *spec.Network) error {
+	if p.private && n.Mode != spec.Private {
+		return fmt.Errorf("NETWORK_TAGS: %s asks for a network that keeps tenants apart, and %s is %s: say mode: private in the node file", p.Settings.MACFilteredTag, p.plan.NIC.Network, n.Mode)
+	}
+	if p.private && n.Mask() != p.Settings.MACMask {
+		return fmt.Errorf("NETWORK_TAGS: %s has tenants told apart by MAC_MASK %s, and the mac_mask of %s is %s", p.Settings.MACFilteredTag, quoted(p.Settings.MACMask), p.plan.NIC.Network, n.Mask())
+	}
+	for _, c := range p.NICs {
+		if o := p.of(&c); o != nil && o.OnBridge() && o.Mode != n.Mode && o.BridgeName() == n.BridgeName() && o.VLAN == n.VLAN && c.ID != p.e.ID {
+			p.note("LINK: %s is plugged in as %s, and %s on the same bridge as %s: what is bridged there sees all tenants", p.e.Interface, n.Mode, c.Name, o.Mode)
+			break
+		}
+	}
 	return nil
 }
 

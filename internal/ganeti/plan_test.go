@@ -82,7 +82,8 @@ func TestPlan(t *testing.T) {
 		{"VLAN of no network", "TAGS= NETWORK_TAGS= MODE=bridged LINK=br9 VLAN=9", "error: VLAN: the node file has no network that is VLAN 9 of br9"},
 		{"no VLAN", "TAGS= NETWORK_TAGS= MODE=bridged LINK=br9", "error: VLAN: br9 is a bridge of many VLANs, and the NIC has no vlan"},
 		{"another VLAN", "TAGS= NETWORK_TAGS= MODE=bridged LINK=vlan992 VLAN=991", "error: VLAN: the node file has no network that is VLAN 991 of vlan992"},
-		{"filtered", "TAGS= MODE=bridged LINK=br0 NETWORK_TAGS=private-filtered", "error: NETWORK_TAGS: private-filtered is not yet supported, and without it the guests of this network would not be kept apart from others"},
+		{"filtered", "TAGS= MODE=bridged LINK=br0 NETWORK_TAGS=private-filtered", `br0 {"mode":"private","mtu":9000,"bridge":"br0","managed":false,"mac_mask":"ff:ff:f0:00:00:00"}`},
+		{"filtered, bridged here", "TAGS= MODE=bridged LINK=vlan992 NETWORK_TAGS=private-filtered", "error: NETWORK_TAGS: private-filtered asks for a network that keeps tenants apart, and tenants is bridged: say mode: private in the node file"},
 
 		{"ext", "TAGS= NETWORK_TAGS= MODE=ext LINK=public IP=62.217.124.53 NETWORK_SUBNET6=", "public 62.217.124.53 probe"},
 		{"ext, bridged", "TAGS= NETWORK_TAGS= MODE=ext LINK=tenants", "tenants"},
@@ -203,7 +204,8 @@ func TestSettingsNameTheTags(t *testing.T) {
 	if diff := cmp.Diff(want, spelled(p, err)); diff != "" {
 		t.Error(diff)
 	}
-	if _, err := site.Plan(with(t, "NETWORK_TAGS=isolated MODE=bridged LINK=br0"), ColdStart); err == nil {
-		t.Error("the renamed tag is not heard")
+	p, err = site.Plan(with(t, "TAGS= NETWORK_TAGS=isolated MODE=bridged LINK=br0"), ColdStart)
+	if err != nil || p.NIC.Net == nil || p.NIC.Net.Mode != spec.Private {
+		t.Errorf("the renamed tag is not heard: %v", err)
 	}
 }

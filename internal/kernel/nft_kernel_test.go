@@ -190,6 +190,9 @@ var nftSets = []nft.Set{
 	{Name: "flood", Key: []string{"ifname"}, Dynamic: true},
 	{Name: "group_hop", Key: []string{"devgroup", "ipv4_addr"}},
 	{Name: "group_mac", Key: []string{"devgroup", "ether_addr"}},
+	{Name: "group_mac_target", Key: []string{"devgroup", "ether_addr", nft.ToTarget}},
+	{Name: "group_mac_v4", Key: []string{"devgroup", "ether_addr", "ipv4_addr"}},
+	{Name: "group_mac_v6", Key: []string{"devgroup", "ether_addr", "ipv6_addr"}},
 	{Name: "group_target", Key: []string{"devgroup", nft.ToTarget}},
 	{Name: "group_v4", Key: []string{"devgroup"}, Data: "ipv4_addr"},
 	{Name: "marks", Key: []string{"ifname"}, Data: "mark"},
@@ -314,6 +317,12 @@ iifname . @th,64,128 @name_target
 iifgroup . @th,64,128 != @group_target
 oifgroup . ether saddr @group_mac
 iifgroup . ether saddr != @group_mac
+oifname . ether saddr & ff:ff:f0:00:00:00 @name_mac
+iifgroup . ether saddr & ff:ff:ff:00:00:00 != @group_mac
+iifgroup . ether saddr & ff:ff:f0:00:00:00 . ip saddr @group_mac_v4
+iifgroup . ether saddr & ff:ff:f0:00:00:00 . arp daddr ip @group_mac_v4
+iifgroup . ether saddr & ff:ff:f0:00:00:00 . ip6 saddr @group_mac_v6
+iifgroup . ether saddr & ff:ff:f0:00:00:00 . @th,64,128 @group_mac_target
 update @sighted { iifgroup . ether saddr timeout 1s }
 add @sighted { oifgroup . ether saddr }
 frag frag-off != 0

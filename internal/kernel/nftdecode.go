@@ -223,8 +223,11 @@ func decodeNftField(field string, load expr.Any, raw []nftRaw) (nft.Term, bool) 
 	return t, false
 }
 
-// decodeNftPair guesses the term that loads this field and another one, and looks them up or adds them.
+// decodeNftPair guesses the term that loads this field and one or two more, and looks them up or adds them.
 func decodeNftPair(field string, raw []nftRaw) (nft.Term, bool) {
+	if mask, ok := raw[2].expr.(*expr.Bitwise); ok {
+		return decodeNftPrefix(field, mask.Mask, raw[3:], raw)
+	}
 	two := nft.Term{Fields: []string{field, ""}}
 	switch e := raw[2].expr.(type) {
 	case *expr.Lookup:
@@ -243,6 +246,35 @@ func decodeNftPair(field string, raw []nftRaw) (nft.Term, bool) {
 		}
 	}
 	return two, false
+}
+
+// decodeNftPrefix guesses the term that looks up this field, so much of a MAC, and maybe one more.
+func decodeNftPrefix(field string, mask []byte, rest, raw []nftRaw) (nft.Term, bool) {
+	text, err := nft.Decode("ether_addr", mask)
+	t := nft.Term{Op: "match", Fields: []string{field, "ether saddr & " + text}}
+	if err != nil || len(rest) == 0 {
+		return t, false
+	}
+	if e, ok := rest[0].expr.(*expr.Lookup); ok {
+		t.Set, t.Not = e.SetName, e.Invert
+		return t, nftStartsAs(raw, t)
+	}
+	if len(rest) < 2 {
+		return t, false
+	}
+	e, ok := rest[1].expr.(*expr.Lookup)
+	if !ok {
+		return t, false
+	}
+	t.Set, t.Not = e.SetName, e.Invert
+	for third := range nftLoads {
+		with := t
+		with.Fields = append(slices.Clone(t.Fields), third)
+		if nftStartsAs(raw, with) {
+			return with, true
+		}
+	}
+	return t, false
 }
 
 // decodeNftValue sets the term's value to these bytes, of which so many bits count.

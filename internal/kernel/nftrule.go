@@ -19,7 +19,6 @@ import (
 // Registers of the nf_tables virtual machine, 16 bytes each: what nft allocates for a rule of weft's.
 const (
 	nftReg1       = unix.NFT_REG_1
-	nftReg2       = unix.NFT_REG_2
 	nftRegVerdict = unix.NFT_REG_VERDICT
 )
 
@@ -263,28 +262,34 @@ func encodeNftLookup(t nft.Term) []expr.Any {
 	return append(encodeNftPair(t), &expr.Lookup{SourceRegister: nftReg1, SetName: t.Set, Invert: t.Not})
 }
 
-// encodeNftPair loads the one field or the two, side by side: a name takes a register, a group the first quarter of one.
+// encodeNftPair loads the one field or several, side by side in the 4-byte registers: a name takes four of them, a group one.
 func encodeNftPair(t nft.Term) []expr.Any {
-	out := []expr.Any{nftLoads[t.Fields[0]]}
-	if len(t.Fields) > 1 {
-		next := uint32(nftReg2)
-		if nft.Size(nft.FieldType(t.Fields[0])) == 4 {
-			next = unix.NFT_REG32_01
+	var out []expr.Any
+	words := 0
+	for _, f := range t.Fields {
+		base, mask := nft.CutMask(f)
+		register := uint32(nftReg1 + words/4)
+		if words%4 != 0 {
+			register = uint32(unix.NFT_REG32_00 + words)
 		}
-		switch load := nftLoads[t.Fields[1]].(type) {
+		switch load := nftLoads[base].(type) {
 		case *expr.Meta:
-			second := *load
-			second.Register = next
-			out = append(out, &second)
+			one := *load
+			one.Register = register
+			out = append(out, &one)
 		case *expr.Payload:
-			second := *load
-			second.DestRegister = next
-			out = append(out, &second)
+			one := *load
+			one.DestRegister = register
+			out = append(out, &one)
 		case *expr.Rt:
-			second := *load
-			second.Register = next
-			out = append(out, &second)
+			one := *load
+			one.Register = register
+			out = append(out, &one)
 		}
+		if mask != nil {
+			out = append(out, &expr.Bitwise{SourceRegister: register, DestRegister: register, Len: uint32(len(mask)), Mask: mask, Xor: make([]byte, len(mask))})
+		}
+		words += align4(nft.Size(nft.FieldType(f))) / 4
 	}
 	return out
 }

@@ -145,6 +145,7 @@ func nftTypeof(types []string) []byte {
 		return append([]byte{typ, byte(len(b))}, b...)
 	}
 	const exprPayload, exprMeta, exprConcat = 7, 9, 13
+	const protoEther, etherSource = 17, 2 // nftables' proto.h
 	var parts [][]byte
 	for i, t := range types {
 		load := nest(1, number(0, 0), number(1, 0), number(2, 3), number(3, 64), number(4, 128))
@@ -154,6 +155,8 @@ func nftTypeof(types []string) []byte {
 			kind, load = exprMeta, nest(1, number(0, unix.NFT_META_IIFNAME))
 		case "devgroup":
 			kind, load = exprMeta, nest(1, number(0, unix.NFT_META_IIFGROUP))
+		case "ether_addr":
+			load = nest(1, number(0, protoEther), number(1, etherSource), number(2, unix.NFT_PAYLOAD_LL_HEADER), number(3, 48), number(4, 48))
 		}
 		parts = append(parts, nest(byte(i), number(0, kind), load))
 	}

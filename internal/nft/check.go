@@ -91,8 +91,8 @@ func (s Set) check(names map[string]bool) error {
 	if err := once(s.Name, names); err != nil {
 		return err
 	}
-	if len(s.Key) == 0 || len(s.Key) > 2 {
-		return fmt.Errorf("want a key of one or two types")
+	if len(s.Key) == 0 || len(s.Key) > 3 {
+		return fmt.Errorf("want a key of one to three types")
 	}
 	for _, typ := range s.Key {
 		if !slices.Contains(setTypes, typ) {
@@ -154,14 +154,14 @@ func (t Table) checkRule(r Rule) error {
 				return fmt.Errorf("%q: nothing can follow it", string(e))
 			}
 		}
-		if slices.ContainsFunc(term.Fields, func(f string) bool { return fields[f].layer != "" }) {
+		if slices.ContainsFunc(term.Fields, func(f string) bool { return fieldOf(f).layer != "" }) {
 			matches++
 		}
 		if (e == notFirst || e == first) && i > 0 {
 			return fmt.Errorf("%q: nft puts what it depends on first, so it has to be first itself", string(e))
 		}
 		for _, f := range term.Fields {
-			layer := fields[f].layer
+			layer := fieldOf(f).layer
 			switch layer {
 			case "icmpv6":
 				transport++
@@ -254,7 +254,7 @@ func (t Table) checkLookup(term Term, data string) error {
 	}
 	var key []string
 	for _, f := range term.Fields {
-		key = append(key, fields[f].typ)
+		key = append(key, fieldOf(f).typ)
 	}
 	if !slices.Equal(s.Key, key) || s.Data != data {
 		return fmt.Errorf("%s %s is of type %s", s.word(), s.Name, s.types())

@@ -15,6 +15,7 @@ import (
 //	expr     = match | fib | rewrite | readdress | zone | mark | limit | note | sighting | "counter" | "accept" | "drop" | "return" | "jump" chain
 //	match    = field [ "!=" ] ( value | "@" set )
 //	         | ( name | group ) "." field [ "!=" ] "@" set
+//	         | ( name | group ) "." prefix [ "." field ] [ "!=" ] "@" set
 //	         | "frag frag-off != 0" | "frag frag-off 0"
 //	fib      = "fib" ( "saddr . iif" | "daddr . iif" | "daddr" | "daddr . mark . iif" | "daddr . mark" ) "oif" ( "missing" | "exists" )
 //	         | "fib daddr type local"
@@ -27,6 +28,7 @@ import (
 //	sighting = "update" "@" set "{" ( name | group ) "." field "timeout 1s" "}"
 //	name     = "iifname" | "oifname" | "meta sdifname"
 //	group    = "iifgroup" | "oifgroup"
+//	prefix   = "ether saddr & " MAC address, the mask
 //	field    = group                                     value: the number of a device group
 //	         | name                                      value: a name in double quotes, no pattern
 //	         | "ip saddr" | "ip daddr"                   value: an address, or a prefix of 1 to 31 bits
@@ -131,11 +133,11 @@ const (
 )
 
 // FieldType returns the nft data type of a field of the packet, such as "ipv4_addr" for "ip saddr"; "" for an unknown field.
-func FieldType(name string) string { return fields[name].typ }
+func FieldType(name string) string { return fieldOf(name).typ }
 
 // FieldLayer returns what a packet has to be for the field to be in it: "ip", "ip6", "icmpv6", "udp", "l4proto" (any of IP),
 // "arp", "ether", "frag" (a fragment of IPv6), "th" (any with a transport header), "frame" (one that is bridged), "framed arp", or "" for a field that every packet has.
-func FieldLayer(name string) string { return fields[name].layer }
+func FieldLayer(name string) string { return fieldOf(name).layer }
 
 // Parse takes an expression apart.
 func Parse(e Expr) (Term, error) {
@@ -282,6 +284,9 @@ func parseMatch(s string) (Term, error) {
 		return t, t.checkSet()
 	}
 	t.Value = s
+	if base, _ := CutMask(t.Fields[0]); base != t.Fields[0] {
+		return Term{}, fmt.Errorf("a prefix of a MAC is only looked up, beside an interface")
+	}
 	if len(t.Fields) > 1 {
 		return Term{}, fmt.Errorf("several fields can only be looked up in a set")
 	}
@@ -302,16 +307,19 @@ func cutField(s string) (name, rest string) {
 			name, rest = field, after
 		}
 	}
+	if end := len(maskedField + macText); name == "ether saddr" && len(s) > end && s[end] == ' ' && masked(s[:end]) {
+		return s[:end], s[end+1:]
+	}
 	return name, rest
 }
 
 func (t Term) checkSet() error {
 	for i, f := range t.Fields {
-		if !slices.Contains(setTypes, fields[f].typ) {
+		if !slices.Contains(setTypes, fieldOf(f).typ) {
 			return fmt.Errorf("%s is not looked up in sets", f)
 		}
-		if i > 1 || len(t.Fields) > 1 && (i == 0) != ofInterface(f) {
-			return fmt.Errorf("want the name or group of an interface and one more field")
+		if i > 2 || i == 2 && !masked(t.Fields[1]) || i < 2 && len(t.Fields) > 1 && (i == 0) != ofInterface(f) || i != 1 && masked(f) || i == 2 && ofInterface(f) {
+			return fmt.Errorf("want the name or group of an interface and one more field, or a MAC's prefix and one more")
 		}
 	}
 	return checkName(t.Set)

@@ -110,7 +110,7 @@ const (
 func (s Set) declaration() []string {
 	d := []string{"type " + s.types()}
 	if slices.Contains(s.Key, ndTarget) { // nft has no name for the type
-		d[0] = "typeof " + strings.NewReplacer("ifname", "iifname", "devgroup", "iifgroup").Replace(s.types())
+		d[0] = "typeof " + strings.NewReplacer("ifname", "iifname", "devgroup", "iifgroup", "ether_addr", "ether saddr").Replace(s.types())
 	}
 	if s.Interval {
 		d = append(d, "flags interval")

@@ -141,7 +141,7 @@ func (c *checker) collectNetwork(name string, net *Network) {
 			return // both are named for their table, which is refused by its number
 		}
 		c.claimMade(net.VRFName(), p.key("vrf"), "VRF", "name it")
-	case net.Mode == Bridged && c.node.Bridges[net.Bridge] == nil && (net.Bridge != "" || net.VLAN != 0):
+	case net.OnBridge() && c.node.Bridges[net.Bridge] == nil && (net.Bridge != "" || net.VLAN != 0):
 		c.claimMade(net.BridgeName(), p.key("bridge"), "bridge", "name it")
 	}
 }

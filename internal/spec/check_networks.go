@@ -15,6 +15,7 @@ type channel struct {
 }
 
 func (c *checker) checkNetworks() {
+	c.checkMasks()
 	channels, tables, bridges := map[channel]string{}, map[uint32]string{}, map[string]string{}
 	for _, name := range inOrder(c.src, "vrfs", c.node.VRFs) {
 		if t := c.node.VRFs[name].Table; tables[t] == "" {
@@ -187,16 +188,16 @@ func (c *checker) checkUplink(name string, n *Network, l leg, p path) {
 	case reserved(l.uplink):
 		c.fail(q, "%s carries no network", l.uplink)
 		return
-	case l.uplink == n.BridgeName() && n.Mode == Bridged:
+	case l.uplink == n.BridgeName() && n.OnBridge():
 		c.fail(q, "%s is the network's own bridge", l.uplink)
 		return
-	case dev == l.uplink && n.Mode == Bridged && c.node.Bridges[dev] != nil:
+	case dev == l.uplink && n.OnBridge() && c.node.Bridges[dev] != nil:
 		c.fail(q, "%s is a bridge, and a bridge cannot be a port of another: write bridge: %s instead", dev, dev)
 		return
 	}
 	m := master{net: name, at: q, what: "the uplink of network " + name}
 	switch {
-	case n.Mode == Bridged:
+	case n.OnBridge():
 		m.name = n.BridgeName()
 	case n.VRFName() != "":
 		m.name = n.VRFName()

@@ -164,17 +164,20 @@ func (n *Network) VRFName() string {
 // BridgeName returns the name of a bridged network's bridge: what the file says, or vlan<VLAN>. It is "" for a routed
 // network.
 func (n *Network) BridgeName() string {
-	if n.Mode != Bridged {
+	if !n.OnBridge() {
 		return ""
 	}
 	return orElse(n.Bridge, fmt.Sprintf("vlan%d", n.VLAN))
 }
 
 // Number returns the network's number, which its interface groups count from: the table of a routed network (at most
-// 65535), 70000 and the VLAN for a bridged one.
+// 65535), 70000 and the VLAN for a bridged one, 75000 and the VLAN for a private one.
 func (n *Network) Number() uint32 {
 	if n.Mode == Routed {
 		return n.TableNumber()
+	}
+	if n.Mode == Private {
+		return 75000 + uint32(n.VLAN)
 	}
 	return 70000 + uint32(n.VLAN)
 }
@@ -182,7 +185,7 @@ func (n *Network) Number() uint32 {
 // VLANAware reports whether the network is a VLAN of a VLAN-aware bridge that the file declares: it then has no VLAN
 // device and no bridge of its own.
 func (n *Node) VLANAware(net *Network) bool {
-	if net.Mode != Bridged || net.Bridge == "" {
+	if !net.OnBridge() || net.Bridge == "" {
 		return false
 	}
 	b := n.Bridges[net.Bridge]

@@ -27,6 +27,8 @@ func misspelled(text string, f form) string {
 	case macText:
 		_, why := parseMAC(text)
 		return why
+	case maskText:
+		return badMask(text)
 	case destText:
 		return badDest(text)
 	case sysctlText:

@@ -10,6 +10,7 @@ const (
 	ifName          // the name of an interface
 	netName         // the name of a network
 	macText         // a unicast MAC address
+	maskText        // leading bits of a MAC address
 	destText        // "default", a prefix or an address
 	subnetText      // a prefix without host bits
 	sysctlText      // the name of a setting; its value may be a number
@@ -119,7 +120,7 @@ var keys = map[string]key{
 	"Neighbour.mac":   {doc: "MAC address of a permanent entry.", form: macText, example: "02:00:00:00:00:07"},
 	"Neighbour.proxy": {doc: "The node answers for the address on the interface."},
 
-	"Network.mode":      oneOf("bridged: guests are on the VLAN itself. routed: the node routes to each guest's address, and has none of its own in the subnet.", Bridged, Routed).must(),
+	"Network.mode":      oneOf("bridged: guests are on the VLAN itself. private: bridged, and a guest receives only from guests whose MAC has its own prefix, so that several tenants share the VLAN. routed: the node routes to each guest's address, and has none of its own in the subnet.", Bridged, Private, Routed).must(),
 	"Network.uplink":    {doc: "The device whose VLAN the network uses. A bridged network without one stays on the node. Of a routed network that is not managed, the device that somebody else makes; only IPv6 needs it then, and the limit on the neighbours that guests have the node ask for.", form: ifName, example: "bond0"},
 	"Network.vlan":      num(1, 4094, "The VLAN's number. Without it the network is the uplink's native VLAN. Of a bridge that is not managed, the VLAN that its guests are in; it has to filter VLANs then.", 993),
 	"Network.mtu":       num(68, 65535, "Largest packet in bytes. Default the uplink's.", 1500),
@@ -129,6 +130,7 @@ var keys = map[string]key{
 	"Network.policy":    oneOf("routed: how packets come to the table, by a VRF (default) or by one rule for each interface (default with managed: false).", "vrf", "rules"),
 	"Network.managed":   {doc: "false: the bridge, or the table with its rules, routes and uplinks, is somebody else's (ifupdown's, an administrator's), and stays as it is; weft only plugs NICs in. Of a routed network that is the rule, the routes and the settings of each tap, IPv6 proxy entries on the uplink, and a default that leads nowhere at the end of the table, behind whatever its owner has there. proxy_arp on the uplink is the owner's to set. Default true."},
 	"Network.conntrack": {doc: "routed: connections are tracked on this node (a stateful firewall asks for it); those of this network get a zone of their own, so that two networks may use the same addresses. The table of connections is one for the whole node (nf_conntrack_max), and a guest can fill it."},
+	"Network.mac_mask":  {doc: "private: the bits of a MAC, from the first on, that the guests of one tenant have in common; the same for all private networks of a node. Default ff:ff:f0:00:00:00, the first 20.", form: maskText, example: "ff:ff:f0:00:00:00"},
 	"Network.protect":   {doc: "bridged: addresses on the VLAN, such as those of its gateways, that no guest of this node may use. (A guest whose own addresses are known may use no others anyway.)", unique: true, example: []any{"192.0.2.1"}},
 	"Network.isolated":  {doc: "bridged: guests of this node do not reach each other, only what is behind the uplink."},
 	"Network.ipv4":      {doc: "routed: the network's IPv4 subnet."},

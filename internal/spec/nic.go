@@ -130,7 +130,7 @@ func (n *NIC) securityMistakes() Errors {
 // networks of the node, or nil.
 //
 // No two NICs of a node have one ID, tap or MAC. An address is given once; a private one (RFC 1918, RFC 4193) once in
-// each network, because networks of different tenants may have the same.
+// each network, because networks of different tenants may have the same. In a private network it is once for each tenant.
 func CheckNICs(node *Node, nics []NIC) error {
 	node, by, err := merge(node, nics)
 	if err != nil {
@@ -212,6 +212,9 @@ func (n *nicChecker) among(nic *NIC) Errors {
 		k := tenantIP{ip: a}
 		if a.IsPrivate() {
 			k.network = nic.Network
+		}
+		if net := n.node.Networks[nic.Network]; net != nil && net.Mode == Private {
+			k.network = nic.Network + " " + net.MACPrefix(nic.MAC)
 		}
 		if other, twice := n.ips[k]; twice && other != nic.Name {
 			fail("address %s is that of nic %s already", a, other)

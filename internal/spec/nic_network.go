@@ -23,6 +23,9 @@ func (n *nicChecker) inNetwork(nic *NIC, net *Network) Errors {
 		if len(nic.Prefixes) > 0 {
 			fail("prefix %s: network %s is bridged, and the node routes nothing there", nic.Prefixes[0], nic.Network)
 		}
+		for _, why := range net.privateMistakes(nic) {
+			fail("%s", why)
+		}
 		return errs
 	}
 	if len(nic.MACs)+len(nic.Sources)+len(nic.Trust) > 0 {

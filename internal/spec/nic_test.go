@@ -75,7 +75,7 @@ func TestDescribedNetworks(t *testing.T) {
 		{"forms", one(func(n *Network) {
 			n.Mode, n.Uplink, n.VLAN, n.Policy = "switched", "a b", 5000, "none"
 			n.IPv4.Subnet, n.IPv6.Uplink = netip.MustParsePrefix("198.51.100.1/24"), "; reboot"
-		}), `nic tap1: network theirs.mode: "switched" is not one of bridged, routed
+		}), `nic tap1: network theirs.mode: "switched" is not one of bridged, private, routed
 nic tap1: network theirs.uplink: the name "a b" has ' ' in it; letters, digits, '.', '_', '-' and '+' are allowed
 nic tap1: network theirs.vlan: 5000 is not within 1 to 4094
 nic tap1: network theirs.policy: "none" is not one of vrf, rules

@@ -81,8 +81,9 @@ func structSchema(s *jsonschema.Schema, t reflect.Type) {
 	}
 	if t == reflect.TypeFor[Network]() {
 		s.AllOf = []*jsonschema.Schema{
-			inMode(Bridged, []string{"ipv4", "ipv6", "table", "vrf", "policy", "conntrack"}),
-			inMode(Routed, []string{"bridge", "protect", "isolated"}),
+			inMode(Bridged, []string{"ipv4", "ipv6", "table", "vrf", "policy", "conntrack", "mac_mask"}),
+			inMode(Private, []string{"ipv4", "ipv6", "table", "vrf", "policy", "conntrack"}),
+			inMode(Routed, []string{"bridge", "protect", "isolated", "mac_mask"}),
 		}
 	}
 }
@@ -118,6 +119,8 @@ func textSchema(s *jsonschema.Schema, k key) {
 		length(1, maxNetName)
 	case macText:
 		s.Pattern = `^[0-9a-fA-F][02468aceACE](:[0-9a-fA-F]{2}){5}$`
+	case maskText:
+		s.Pattern = `^[fF]{2}(:[0-9a-fA-F]{2}){5}$`
 	case destText:
 		s.Pattern = `^(default|[0-9a-fA-F:.]+(/[0-9]{1,3})?)$`
 	case sysctlText:

@@ -124,12 +124,13 @@ type Neighbour struct {
 // Modes of a network.
 const (
 	Bridged = "bridged"
+	Private = "private"
 	Routed  = "routed"
 )
 
 // Network is what a VM's interface is plugged into.
 type Network struct {
-	Mode   string  `yaml:"mode" json:"mode"`                         // bridged or routed
+	Mode   string  `yaml:"mode" json:"mode"`                         // bridged, private or routed
 	Uplink string  `yaml:"uplink,omitempty" json:"uplink,omitempty"` // the device whose VLAN it uses; a bridged network without one stays on the node
 	VLAN   int     `yaml:"vlan,omitempty" json:"vlan,omitempty"`     // 1 to 4094; without it the uplink's native VLAN
 	MTU    int     `yaml:"mtu,omitempty" json:"mtu,omitempty"`       // default the uplink's
@@ -143,6 +144,8 @@ type Network struct {
 	Managed  *bool        `yaml:"managed,omitempty" json:"managed,omitempty"`   // false: its bridge, or its table, rules and uplinks, are somebody else's; only NICs are plugged in. Default true
 	Protect  []netip.Addr `yaml:"protect,omitempty" json:"protect,omitempty"`   // bridged: addresses on the VLAN that no guest here may use: gateways, servers
 	Isolated bool         `yaml:"isolated,omitempty" json:"isolated,omitempty"` // bridged: guests of this node do not reach each other, only the uplink
+
+	MACMask string `yaml:"mac_mask,omitempty" json:"mac_mask,omitempty"` // private: the bits of a MAC that guests of one tenant have in common. Default ff:ff:f0:00:00:00
 
 	Conntrack bool `yaml:"conntrack,omitempty" json:"conntrack,omitempty"` // routed: connections are tracked on this node; they get a zone of the network's own
 }
