@@ -19,7 +19,7 @@ func TestMasks(t *testing.T) {
 		"networks: {a: {mode: bridged, uplink: eth0, vlan: 5, mac_mask: 'ff:ff:f0:00:00:00'}}":                                            "only the tenants of a private network are told apart by their MACs",
 		"networks: {a: {mode: private, uplink: eth0, vlan: 5, ipv4: {subnet: 10.0.0.0/8}}}":                                               "a bridged network has no ipv4",
 	} {
-		_, err := Parse("n.yaml", []byte(file))
+		_, err := Parse("n.yaml", []byte(file+"\n"))
 		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
 			t.Errorf("%s: %v, want %s", file, err, want)
 		}
@@ -27,7 +27,7 @@ func TestMasks(t *testing.T) {
 }
 
 func TestPrivateNICs(t *testing.T) {
-	node, err := Parse("n.yaml", []byte("networks: {prv: {mode: private, uplink: eth0, vlan: 5}}"))
+	node, err := Parse("n.yaml", []byte("networks: {prv: {mode: private, uplink: eth0, vlan: 5}}\n"))
 	if err != nil {
 		t.Fatal(err)
 	}
