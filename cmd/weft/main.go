@@ -82,7 +82,7 @@ Exit status: 0 nothing left to do, 1 error, 2 changes pending (plan, status) or 
 	root.PersistentFlags().StringVarP(&o.file, "file", "f", "/etc/weft/node.yaml", "the node file")
 	root.PersistentFlags().StringVar(&o.run, "run", "/run/weft", "the folder of the NIC intents and the lock")
 	root.AddCommand(
-		newPlanCommand(&o), newApplyCommand(&o), newStatusCommand(&o), newNICCommand(&o), newAgentCommand(&o),
+		newPlanCommand(&o), newApplyCommand(&o), newStatusCommand(&o), newNICCommand(&o), newAgentCommand(&o), newHoldCommand(&o),
 		newSchemaCommand(), newImportCommand(), newGanetiCommand(&o), newLibvirtCommand(&o), newQEMUCommand(&o), newLabCommand(), newVersionCommand(), newManCommand(),
 	)
 	return root

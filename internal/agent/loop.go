@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"sync"
 	"time"
@@ -43,6 +44,9 @@ type Loop struct {
 	Wake <-chan struct{}
 	// Adopt plugs in the NICs that a hypervisor knows and the node does not, after a start. Nil for no hypervisor.
 	Adopt func(context.Context, *Node) error
+	// Hold keeps the taps closed while the guards are gone, until what it returns is closed. It is called when they stand, and again
+	// now and then where it fails. Nil for nothing of the kind.
+	Hold func() (io.Closer, error)
 	// Ready is called once, after the first round that left nothing to do.
 	Ready func()
 
@@ -140,6 +144,8 @@ func (l *Loop) work(ctx context.Context, changed, wake <-chan struct{}) error {
 func (l *Loop) rounds(ctx context.Context, changed, wake <-chan struct{}) error {
 	ready, wait := false, time.Duration(0)
 	said, saidAt := "", time.Time{} // the last error
+	var closed holding
+	defer closed.end(l.log())
 	for {
 		begin := time.Now()
 		if err := l.round(ctx); err != nil {
@@ -158,6 +164,7 @@ func (l *Loop) rounds(ctx context.Context, changed, wake <-chan struct{}) error 
 			}
 			continue
 		}
+		closed.begin(l.Hold, l.log())
 		if wait, said = 0, ""; !ready {
 			ready = true
 			l.Ready()

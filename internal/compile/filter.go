@@ -65,11 +65,8 @@ const (
 	unmark = nft.Expr("meta mark set 0x00000000")
 )
 
-// The guards stand before connections are tracked (-200) and before anybody's own rules at the usual priorities.
-const (
-	guardPriority = -310
-	zonePriority  = -299
-)
+// zonePriority is before connections are tracked (-200).
+const zonePriority = -299
 
 // guard asks for the guards of a routed network: who may say what on its taps, what its uplinks may bring, and for whom the
 // node answers.
@@ -241,7 +238,7 @@ func (b *builder) inetGuard() nft.Table {
 				rule("iifname . ip6 saddr @"+setSenders6, "jump host_from_tap"), rule("jump "+dropSource)),
 			hostFromTap(), fromUplink(), solicitations(), solicitationsOfGroups(), solicitationsPass(), solicitationsPassGroup(),
 			{
-				Name: "prerouting", Type: "filter", Hook: "prerouting", Priority: guardPriority, Policy: "accept",
+				Name: "prerouting", Type: "filter", Hook: "prerouting", Priority: nft.GuardPriority, Policy: "accept",
 				Rules: []nft.Rule{
 					rule("iifgroup @"+setTaps, "jump from_tap"),
 					rule("iifgroup @"+setRuleTaps, "jump from_rule_tap"),
@@ -297,6 +294,7 @@ func (b *builder) zones() []nft.Rule {
 // addresses of a network with a VRF are in its routing table, which the packets of the VRF are asked by.
 func fromTap(name string, sender ...nft.Rule) nft.Chain {
 	return nft.Chain{Name: name, Rules: append([]nft.Rule{
+		rule(nft.Judged),
 		rule("iifname . ether saddr != @"+setMACs, "jump "+dropMAC),
 		rule("ip saddr 0.0.0.0", "ip daddr 255.255.255.255", "udp dport 67", "accept"),
 		rule("ip6 saddr ::", "meta l4proto != ipv6-icmp", "jump "+dropSource),
@@ -408,6 +406,7 @@ func arpGuard() nft.Table {
 		Chains: []nft.Chain{
 			verdict(dropAnswer), verdict(dropARP), verdict(dropFlood),
 			{Name: "from_tap", Rules: []nft.Rule{
+				rule(nft.Judged),
 				rule("arp saddr ip 0.0.0.0", "accept"), // a probe (RFC 5227)
 				rule("iifname . arp saddr ip @"+setARPSenders, "accept"),
 				rule("iifname . arp saddr ip @"+setARPSenderPrefixes, "jump from_prefix"),

@@ -170,8 +170,8 @@ func (b *builder) bridgeGuard() nft.Table {
 		},
 		Chains: []nft.Chain{
 			verdict(dropFragment), verdict(dropGroup), verdict(dropReflected),
-			{
-				Name: "prerouting", Type: "filter", Hook: "prerouting", Priority: bridgePriority, Policy: "accept",
+			{ // before the kernel learns where a frame came from, and before anybody's rules at the usual priorities
+				Name: "prerouting", Type: "filter", Hook: "prerouting", Priority: nft.GuardPriority, Policy: "accept",
 				Rules: []nft.Rule{rule("iifgroup @"+setTaps, "jump from_tap")},
 			},
 			// What a bridge does not forward comes here, too, and would be the tap's own.
@@ -180,6 +180,7 @@ func (b *builder) bridgeGuard() nft.Table {
 				rule("iifgroup @"+setTaps, "accept"), rule("oifgroup . ether saddr @"+here, "jump "+dropReflected),
 			}},
 			{Name: "from_tap", Rules: []nft.Rule{
+				rule(nft.Judged),
 				rule("iifname . ether saddr != @"+setMACs, "jump "+dropMAC),
 				rule("ether daddr @"+setLinkLocal, "jump "+dropGroup),
 				rule("meta pkttype broadcast", "jump to_all"),
@@ -208,9 +209,6 @@ func (b *builder) bridgeGuard() nft.Table {
 	}
 	return t.Canonical()
 }
-
-// bridgePriority is before the kernel learns where a frame came from, and before anybody's rules at the usual priority.
-const bridgePriority = -310
 
 // rarp is what QEMU sends in the name of a guest that has just arrived.
 const rarp = nft.Expr("ether type 0x8035")

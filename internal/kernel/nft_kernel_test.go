@@ -218,6 +218,8 @@ fib daddr . iif oif missing
 fib daddr . iif oif exists
 fib daddr oif missing
 fib daddr oif exists
+meta priority set root
+meta priority set none
 ip6 daddr set @th,64,128
 ip6 daddr set ip6 daddr & ff02::1:ffff:ffff | ff02::1:ff00:0
 ct zone set 993

@@ -147,7 +147,8 @@ func nftTerms(raw []nftRaw) (terms []nft.Term) {
 	case *expr.Immediate:
 		switch len(e.Data) {
 		case 4:
-			terms = append(terms, nft.Term{Op: "mark", Value: fmt.Sprintf("0x%08x", native.Uint32(e.Data))})
+			terms = append(terms, nft.Term{Op: "mark", Value: fmt.Sprintf("0x%08x", native.Uint32(e.Data))},
+				nft.Term{Op: "priority", Value: "root"}, nft.Term{Op: "priority", Value: "none"})
 		case 2:
 			terms = append(terms, nft.Term{Op: "zone", Value: strconv.Itoa(int(native.Uint16(e.Data)))})
 		}

@@ -167,6 +167,11 @@ func encodeNftTerm(t nft.Term) ([]expr.Any, error) {
 		return []expr.Any{encodeNftVerdict(t)}, nil
 	case "mark":
 		return encodeNftMark(t)
+	case "priority":
+		return []expr.Any{
+			&expr.Immediate{Register: nftReg1, Data: native.AppendUint32(nil, nft.Priorities[t.Value])},
+			&expr.Meta{Key: expr.MetaKeyPRIORITY, Register: nftReg1, SourceRegister: true},
+		}, nil
 	case "fib":
 		if t.Value == nft.ToSelf {
 			return []expr.Any{

@@ -85,6 +85,21 @@ func (l *Lab) awaitReady(ctx context.Context, node string, a *agent, begin int64
 	}
 }
 
+// PauseAgent keeps a node's agent from doing anything, by SIGSTOP, until it is resumed or ended.
+func (l *Lab) PauseAgent(node string, resume bool) error {
+	a, sig := l.agents[node], syscall.SIGSTOP
+	if a == nil {
+		return fmt.Errorf("pausing the agent of %s: none runs", node)
+	}
+	if resume {
+		sig = syscall.SIGCONT
+	}
+	if err := a.cmd.Process.Signal(sig); err != nil {
+		return fmt.Errorf("pausing the agent of %s: %w", node, err)
+	}
+	return nil
+}
+
 // EndAgent ends a node's agent by SIGTERM or SIGKILL and returns when it is gone.
 func (l *Lab) EndAgent(node string, sig syscall.Signal) error {
 	a := l.agents[node]

@@ -45,6 +45,7 @@ const ScenarioHelp = `A scenario is a txtar file: a script of commands, one a li
   node hv3                         adds a third node
   agent NODE start [FLAG...]       runs weft agent on a node with NODE.yaml, and goes on when it is ready
   agent NODE stop|kill             ends it, by SIGTERM or SIGKILL
+  agent NODE pause|resume          has it do nothing meanwhile, by SIGSTOP
   agentlog NODE REGEXP             matches what the agents of a node have said
   pinger NAME MACHINE ADDRESS every DURATION
                                    pings from a machine until pingstat; notes when guests switch
@@ -89,7 +90,7 @@ func (l *Lab) commands(ctx context.Context) map[string]func(*testscript.TestScri
 		"node":      plain("node hv3", l.nodeCommand),
 		"tapguest":  plain("tapguest NAME on NODE tap TAP mac MAC", l.tapguestCommand),
 		"migrate":   plain("migrate prepare GUEST to NODE tap TAP | switch GUEST [garp] | finish GUEST | abort GUEST", l.migrateCommand),
-		"agent":     plain("agent NODE start [FLAG...] | stop | kill", l.agentCommand),
+		"agent":     plain("agent NODE start [FLAG...] | pause | resume | stop | kill", l.agentCommand),
 		"pinger":    plain("pinger NAME MACHINE ADDRESS every DURATION", l.pingerCommand),
 		"pingstat":  plain("pingstat NAME spare DURATION late N max-gap DURATION", l.pingstatCommand),
 		"within":    l.withinCommand(ctx),

@@ -53,6 +53,8 @@ func (l *Lab) agentCommand(ctx context.Context, ts *testscript.TestScript, args 
 	switch args[1] {
 	case "start":
 		return l.StartAgent(ctx, args[0], ts.MkAbs(args[0]+".yaml"), args[2:]...)
+	case "pause", "resume":
+		return l.PauseAgent(args[0], args[1] == "resume")
 	case "stop":
 		return l.EndAgent(args[0], syscall.SIGTERM)
 	case "kill":

@@ -12,7 +12,7 @@ import (
 
 // Expr is one match or statement of a rule in nft's own spelling, out of this closed list:
 //
-//	expr     = match | fib | rewrite | readdress | zone | mark | limit | note | sighting | "counter" | "accept" | "drop" | "return" | "jump" chain
+//	expr     = match | fib | rewrite | readdress | zone | mark | priority | limit | note | sighting | "counter" | "accept" | "drop" | "return" | "jump" chain
 //	match    = field [ "!=" ] ( value | "@" set )
 //	         | ( name | group ) "." field [ "!=" ] "@" set
 //	         | ( name | group ) "." prefix [ "." field ] [ "!=" ] "@" set
@@ -23,6 +23,7 @@ import (
 //	readdress = "ip6 daddr set" ( "@th,64,128" | "ip6 daddr & ff02::1:ffff:ffff | ff02::1:ff00:0" )
 //	zone     = "ct zone set" number of 1 to 65535
 //	mark     = "meta mark set" ( a number as 0x and eight digits | name "map" "@" map )
+//	priority = "meta priority set" ( "root" | "none" )
 //	limit    = "update" "@" set "{" name "limit rate over" number "/second burst" number "packets" "}"
 //	note     = "add" "@" set "{" ( name | group ) "." field "}"
 //	sighting = "update" "@" set "{" ( name | group ) "." field "timeout 1s" "}"
@@ -63,10 +64,10 @@ type Expr string
 
 // Term is an Expr taken apart.
 type Term struct {
-	Op     string   // "match", "fib", "rewrite", "readdress", "zone", "mark", "limit", "note", "sighting", "counter", "accept", "drop", "return", "jump"
+	Op     string   // "match", "fib", "rewrite", "readdress", "zone", "mark", "priority", "limit", "note", "sighting", "counter", "accept", "drop", "return", "jump"
 	Fields []string // match: what is compared; rewrite, mark, limit: what is looked up; note, sighting: what is added
 	Not    bool     // match with "!="; fib: "missing"
-	Value  string   // match: what the field is compared with, unless it is a set; fib: what is looked up; readdress, zone, mark: what is set; limit: "5/second burst 30"
+	Value  string   // match: what the field is compared with, unless it is a set; fib: what is looked up; readdress, zone, mark, priority: what is set; limit: "5/second burst 30"
 	Set    string   // match, limit, note, sighting: name of the set; mark, rewrite: name of the map
 	Chain  string   // jump: name of the chain
 }
@@ -162,6 +163,12 @@ func parse(s string) (Term, error) {
 	if rest, ok := strings.CutPrefix(s, "meta mark set "); ok {
 		return parseMark(rest)
 	}
+	if rest, ok := strings.CutPrefix(s, "meta priority set "); ok {
+		if _, ok := Priorities[rest]; !ok {
+			return Term{}, fmt.Errorf("want root or none")
+		}
+		return Term{Op: "priority", Value: rest}, nil
+	}
 	if rest, ok := strings.CutPrefix(s, "fib "); ok {
 		if rest == ToSelf {
 			return Term{Op: "fib", Value: ToSelf}, nil
@@ -217,6 +224,17 @@ func parseMark(s string) (Term, error) {
 	}
 	return Term{Op: "mark", Fields: []string{by}, Set: name}, checkName(name)
 }
+
+// Judged is how the guards say that they look at what a tap brings, to the table that stands behind them for the time when they
+// are gone (package kernel). Nobody else sees this priority (skb->priority): that table comes next at the same hook and takes it
+// back; a mark would be somebody else's to use.
+const Judged = Expr("meta priority set root")
+
+// GuardPriority is that of the guards' chains at the hook prerouting.
+const GuardPriority = -310
+
+// Priorities are what it is set to, in tc's words: nft 1.0.6 does not read the numbers that it lists.
+var Priorities = map[string]uint32{"root": 0xffffffff, "none": 0}
 
 func parseLimit(s string) (Term, error) {
 	name, rest, _ := strings.Cut(s, " { ")
@@ -359,6 +377,8 @@ func (t Term) Expr() Expr {
 			return Expr("fib " + t.Value + " oif missing")
 		}
 		return Expr("fib " + t.Value + " oif exists")
+	case "priority":
+		return Expr("meta priority set " + t.Value)
 	case "readdress":
 		return Expr("ip6 daddr set " + t.Value)
 	case "limit":
