@@ -165,12 +165,11 @@ type play struct {
 
 // all plays every attack of the mode.
 func (p *play) all(ctx context.Context) error {
-	for _, pt := range p.points {
-		if err := pt.watch(p.lab); err != nil {
-			return err
-		}
-		defer pt.stop()
+	stop, err := watchAll(p.lab, p.points)
+	if err != nil {
+		return err
 	}
+	defer stop()
 	var mine []attack
 	for _, a := range p.run.folder.attacks {
 		if slices.Contains(a.modes, p.mode) && (p.on || !a.honest) {
@@ -265,23 +264,24 @@ func (p *play) shell(ctx context.Context, machine, script string) (Output, error
 }
 
 // shellWords are words of attacks' scripts that wait for what a tool does, because how long it takes depends on the machine:
-// flood N CMD... ends it when N more packets have left by eth0, listening CMD... goes on when it has a packet socket (and leaves
-// its PID in $pid). Neither lets it say anything.
+// flood N CMD... ends it when N more packets have left by eth0, listening CMD... goes on when it hears by a packet socket (and
+// leaves its PID in $pid). Neither lets it say anything.
 const shellWords = `
 sent() { sed -n 's/^ *eth0: *//p' /proc/net/dev | { read -r _ _ _ _ _ _ _ _ _ _n _; echo "$_n"; }; }
 flood() {
 	_end=$(($(sent) + $1)); shift
-	{ sleep 15; } 2>/dev/null | "$@" >/dev/null 2>&1 &
+	"$@" </dev/null >/dev/null 2>&1 &
 	pid=$!
 	for _ in $(seq 100); do [ "$(sent)" -lt $_end ] && kill -0 $pid 2>/dev/null || break; sleep 0.1; done
 	kill -KILL $pid 2>/dev/null || true
 	wait $pid 2>/dev/null || true
 }
+hears() { grep -Ec '^[^ ]+ +[0-9]+ +[0-9]+ +0003 +[0-9]+ +1 ' /proc/net/packet || true; }
 listening() {
-	_was=$(wc -l </proc/net/packet)
+	_was=$(hears)
 	"$@" >/dev/null 2>&1 &
 	pid=$!
-	for _ in $(seq 100); do [ "$(wc -l </proc/net/packet)" -gt $_was ] && break; sleep 0.1; done
+	for _ in $(seq 50); do [ "$(hears)" -gt "$_was" ] && break; sleep 0.1; done
 }
 `
 
@@ -312,7 +312,7 @@ func (p *play) quiet(ctx context.Context) error {
 		if n != last {
 			last, since = n, time.Now()
 		}
-		if !pause(ctx, emptyEvery) {
+		if !pause(ctx, still/4) {
 			return ctx.Err()
 		}
 	}

@@ -27,9 +27,7 @@ import (
 type point struct {
 	name, machine, dev string
 
-	socket  int
-	stopped chan struct{} // closed to end
-	ended   sync.WaitGroup
+	socket int
 
 	mu      sync.Mutex
 	packets []seenPacket // since forget
@@ -60,9 +58,9 @@ func readPoints(text string) ([]*point, error) {
 }
 
 const (
-	snapLen    = 512                   // bytes of a packet that are kept
-	emptyEvery = 50 * time.Millisecond // how often a socket is emptied
-	socketRoom = 128 << 20             // bytes of the kernel's that wait in it
+	snapLen    = 512                    // bytes of a packet that are kept
+	emptyEvery = 100 * time.Millisecond // how often a socket is emptied
+	socketRoom = 128 << 20              // bytes of the kernel's that wait in it
 )
 
 // watch starts the capture.
@@ -93,31 +91,46 @@ func (p *point) watch(l *Lab) error {
 	if err != nil {
 		return fmt.Errorf("capturing %s on %s: %w", p.dev, p.machine, err)
 	}
-	p.stopped = make(chan struct{})
-	p.ended.Go(func() {
+	return nil
+}
+
+// watchAll captures at all points until the function is called that it returns.
+func watchAll(l *Lab, points []*point) (stop func(), err error) {
+	for i, p := range points {
+		if err := p.watch(l); err != nil {
+			for _, p := range points[:i] {
+				_ = unix.Close(p.socket)
+			}
+			return nil, err
+		}
+	}
+	stopped := make(chan struct{})
+	var ended sync.WaitGroup
+	ended.Go(func() {
 		tick := time.NewTicker(emptyEvery)
 		defer tick.Stop()
 		for {
 			select {
 			case <-tick.C:
-				p.empty()
-			case <-p.stopped:
+				for _, p := range points {
+					p.empty()
+				}
+			case <-stopped:
 				return
 			}
 		}
 	})
-	return nil
+	return func() {
+		close(stopped)
+		ended.Wait()
+		for _, p := range points {
+			_ = unix.Close(p.socket)
+		}
+	}, nil
 }
 
 // ethAll is ETH_P_ALL in the byte order of the wire.
 var ethAll = binary.NativeEndian.Uint16([]byte{0, unix.ETH_P_ALL})
-
-// stop ends the capture.
-func (p *point) stop() {
-	close(p.stopped)
-	p.ended.Wait()
-	_ = unix.Close(p.socket)
-}
 
 // empty takes what waits in the socket.
 func (p *point) empty() {
