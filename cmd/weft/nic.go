@@ -29,6 +29,7 @@ type nicFlags struct {
 	id, name, mac, network string
 	ips, prefixes          []string
 	macs, sources, trust   []string // port security
+	tagged                 []string
 	force                  bool
 }
 
@@ -69,17 +70,18 @@ func (f *nicFlags) describe(n *spec.NIC) (err error) {
 	if n.Sources, err = addresses("source", f.sources); err != nil {
 		return err
 	}
-	n.MACs, n.Trust = nil, f.trust
+	n.MACs, n.Trust, n.Tagged = nil, f.trust, f.tagged
 	for _, mac := range f.macs {
 		n.MACs = append(n.MACs, strings.ToLower(mac))
 	}
 	return nil
 }
 
-// security adds the flags about port security.
+// security adds the flags about what a guest may do on a bridge.
 func (f *nicFlags) security(c *cobra.Command) {
 	c.Flags().StringArrayVar(&f.macs, "extra-mac", nil, "bridged: another MAC that the guest may send from, such as VRRP's virtual one; may be repeated")
 	c.Flags().StringArrayVar(&f.sources, "source", nil, "bridged: another address that the guest may use, such as a shared or a link-local one; may be repeated")
+	c.Flags().StringSliceVar(&f.tagged, "tagged", nil, "bridged: further networks that the guest has by the tags of their VLANs")
 	c.Flags().StringSliceVar(&f.trust, "trust", nil, "bridged: parts of port security that do not hold for the guest, of "+strings.Join(spec.Trusts, ","))
 }
 
@@ -94,7 +96,7 @@ In a routed network the node asks first whether somebody else has one of the add
 announces them when it answers for them.
 
 On a bridged network the guest may send from its MAC and its addresses alone (of a family of which none is given: from whatever is not
-another's here), speaks as no router and no DHCP server, and in no VLAN. --extra-mac and --source add to what is its own, and --trust
+another's here), speaks as no router and no DHCP server, and in no VLAN but those of --tagged. --extra-mac and --source add to what is its own, and --trust
 turns parts of that off.`,
 		Example: "  weft nic add --name tap0 --mac aa:00:00:94:ed:40 --network public --ip 62.217.124.53 --ip 2001:db8:993::53",
 		Args:    cobra.NoArgs,

@@ -181,6 +181,9 @@ func mentions(o netstate.Object, nic spec.NIC) bool {
 			return true
 		}
 	}
+	if len(nic.Tagged) > 0 && strings.Contains(o.Key().ID, nic.Name+".") || len(nic.Tagged) > 0 && strings.Contains(o.Key().ID, nic.Name+"/") {
+		return true
+	}
 	r, ok := o.(netstate.Route)
 	return ok && r.Dev == nic.Name
 }

@@ -35,7 +35,12 @@ func (b *builder) plug(nics []spec.NIC) {
 
 // bridgedNIC makes the tap a port of the network's bridge. What a routed network may have left on it is undone.
 func (b *builder) bridgedNIC(who string, n *spec.Network, nic *spec.NIC) {
-	l := b.tap(n, nic)
+	b.bridgePort(who, n, nic, b.tap(n, nic))
+	b.tagged(who, n, nic)
+}
+
+// bridgePort makes a tap, or the device of a VLAN on it, a port of the network's bridge.
+func (b *builder) bridgePort(who string, n *spec.Network, nic *spec.NIC, l netstate.Link) {
 	l.Master, l.MAC = new(n.BridgeName()), hostMAC(nic.MAC)
 	vid := uint16(0)
 	if b.node.VLANAware(n) || !n.IsManaged() && n.VLAN != 0 {

@@ -147,8 +147,15 @@ func (p *planner) bridged() error {
 	if !ifName(br) {
 		return fmt.Errorf("LINK: %s is no bridge", quoted(br))
 	}
-	if len(vlan.Tagged) > 0 {
-		return fmt.Errorf("VLAN: a guest with tagged VLANs is not yet supported, only one VLAN that it gets untagged")
+	if len(vlan.Tagged) > 0 && vlan.Untagged == 0 {
+		return fmt.Errorf("VLAN: a guest with tagged VLANs alone is not yet supported, only one that has a VLAN untagged besides")
+	}
+	for _, vid := range vlan.Tagged {
+		found := p.matching(func(_ string, n *spec.Network) bool { return n.OnBridge() && n.BridgeName() == br && n.VLAN == vid })
+		if len(found) == 0 {
+			return fmt.Errorf("VLAN: the node file has no network that is VLAN %d of %s", vid, br)
+		}
+		p.plan.NIC.Tagged = append(p.plan.NIC.Tagged, found[0])
 	}
 	aware := p.Node.Bridges[br] != nil && p.Node.Bridges[br].VLANAware
 	found := p.matching(func(_ string, n *spec.Network) bool {

@@ -19,6 +19,9 @@ func (n *nicChecker) inNetwork(nic *NIC, net *Network) Errors {
 	fail := func(format string, args ...any) {
 		errs = append(errs, Error{Path: "nic " + nic.Name, Msg: fmt.Sprintf(format, args...)})
 	}
+	for _, why := range n.tagMistakes(nic, net) {
+		fail("%s", why)
+	}
 	if net.Mode != Routed { // the node does not know the VLAN's subnets
 		if len(nic.Prefixes) > 0 {
 			fail("prefix %s: network %s is bridged, and the node routes nothing there", nic.Prefixes[0], nic.Network)

@@ -84,11 +84,11 @@ func (n *Network) privateMistakes(nic *NIC) []string {
 	own := n.MACPrefix(nic.MAC)
 	for _, m := range nic.MACs {
 		if p := n.MACPrefix(m); p != own {
-			all = append(all, fmt.Sprintf("mac %s: network %s is private, and the guest's other MACs begin as %s does (%s)", m, nic.Network, nic.MAC, n.Mask()))
+			all = append(all, fmt.Sprintf("mac %s: the network is private, and the guest's other MACs begin as %s does (%s)", m, nic.MAC, n.Mask()))
 		}
 	}
 	if slices.Contains(nic.Trust, "mac") {
-		all = append(all, fmt.Sprintf("trust mac: network %s is private, and only MACs keep its tenants apart", nic.Network))
+		all = append(all, "trust mac: the network is private, and only MACs keep its tenants apart")
 	}
 	return all
 }

@@ -44,8 +44,8 @@ func TestPrivateNICs(t *testing.T) {
 	}{
 		{[]NIC{a, other}, ""},
 		{[]NIC{a, fellow}, "nic tap1: address 192.88.99.1 is that of nic tap0 already"},
-		{[]NIC{vrrp}, "nic tap0: mac 00:00:5e:00:01:01: network prv is private, and the guest's other MACs begin as aa:00:10:00:00:01 does (ff:ff:f0:00:00:00)"},
-		{[]NIC{any}, "nic tap0: trust mac: network prv is private, and only MACs keep its tenants apart"},
+		{[]NIC{vrrp}, "nic tap0: mac 00:00:5e:00:01:01: the network is private, and the guest's other MACs begin as aa:00:10:00:00:01 does (ff:ff:f0:00:00:00)"},
+		{[]NIC{any}, "nic tap0: trust mac: the network is private, and only MACs keep its tenants apart"},
 	} {
 		got := ""
 		if err := CheckNICs(node, test.nics); err != nil {

@@ -176,6 +176,7 @@ type NIC struct {
 	MACs      []string       `json:"macs,omitempty"`      // bridged: further MACs that it may send from, such as VRRP's virtual ones
 	Sources   []netip.Addr   `json:"sources,omitempty"`   // bridged: further addresses that it may use: shared ones, link-local ones
 	Trust     []string       `json:"trust,omitempty"`     // bridged: which of Trusts do not hold for it
+	Tagged    []string       `json:"tagged,omitempty"`    // bridged: further networks, which the guest has by the tags of their VLANs
 	Instance  string         `json:"instance,omitempty"`  // the VM's name at the hypervisor, for people
 	Prepared  bool           `json:"prepared,omitempty"`  // the guest does not run here yet: the tap is plugged in and guarded, and the node answers for none of its addresses
 	Net       *Network       `json:"net,omitempty"`       // what Network is, where the hypervisor says it and the node file does not
