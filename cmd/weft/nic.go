@@ -30,6 +30,7 @@ type nicFlags struct {
 	ips, prefixes          []string
 	macs, sources, trust   []string // port security
 	tagged                 []string
+	rates                  spec.Rates
 	force                  bool
 }
 
@@ -71,6 +72,7 @@ func (f *nicFlags) describe(n *spec.NIC) (err error) {
 		return err
 	}
 	n.MACs, n.Trust, n.Tagged = nil, f.trust, f.tagged
+	n.Rates = rates(f.rates)
 	for _, mac := range f.macs {
 		n.MACs = append(n.MACs, strings.ToLower(mac))
 	}
@@ -83,6 +85,27 @@ func (f *nicFlags) security(c *cobra.Command) {
 	c.Flags().StringArrayVar(&f.sources, "source", nil, "bridged: another address that the guest may use, such as a shared or a link-local one; may be repeated")
 	c.Flags().StringSliceVar(&f.tagged, "tagged", nil, "bridged: further networks that the guest has by the tags of their VLANs")
 	c.Flags().StringSliceVar(&f.trust, "trust", nil, "bridged: parts of port security that do not hold for the guest, of "+strings.Join(spec.Trusts, ","))
+}
+
+// limits adds the flags about how fast a guest is.
+func (f *nicFlags) limits(c *cobra.Command) {
+	c.Flags().StringVar(&f.rates.In, "rate-in", "", "what the guest receives in a second, such as 100mbit (none: no limit; default the network's)")
+	c.Flags().StringVar(&f.rates.Out, "rate-out", "", "what the guest sends in a second")
+	c.Flags().StringVar(&f.rates.BurstIn, "burst-in", "", "what the guest receives at once above the rate, such as 256kb (default 128kb or 20 ms of the rate)")
+	c.Flags().StringVar(&f.rates.BurstOut, "burst-out", "", "what the guest sends at once above the rate")
+}
+
+// rates returns the rates that the flags ask for, nil if they leave them to the network.
+func rates(r spec.Rates) *spec.Rates {
+	if r == (spec.Rates{}) {
+		return nil
+	}
+	for _, text := range []*string{&r.In, &r.Out} {
+		if *text == "none" {
+			*text = ""
+		}
+	}
+	return &r
 }
 
 func newNICAdd(o *options) *cobra.Command {
@@ -129,6 +152,7 @@ func (f *nicFlags) define(c *cobra.Command) {
 	c.Flags().StringArrayVar(&f.ips, "ip", nil, "an address of the guest's (routed networks need it); may be repeated")
 	c.Flags().StringArrayVar(&f.prefixes, "prefix", nil, "a prefix that is routed to the guest by its address; may be repeated")
 	f.security(c)
+	f.limits(c)
 	c.Flags().StringVar(&f.id, "id", "", "the NIC's UUID at the hypervisor (default: a new one)")
 	for _, name := range []string{"name", "mac", "network"} {
 		if err := c.MarkFlagRequired(name); err != nil {
@@ -191,6 +215,7 @@ func newNICMove(o *options) *cobra.Command {
 	c.Flags().StringArrayVar(&f.ips, "ip", nil, "an address of the guest's there; may be repeated")
 	c.Flags().StringArrayVar(&f.prefixes, "prefix", nil, "a prefix that is routed to the guest there; may be repeated")
 	f.security(c)
+	f.limits(c)
 	return c
 }
 

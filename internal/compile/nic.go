@@ -25,6 +25,7 @@ func (b *builder) plug(nics []spec.NIC) {
 			b.errs = append(b.errs, fmt.Errorf("%s: no network %q in the node file", who, nic.Network))
 			continue
 		}
+		b.limit(who, nic.Name, n.NICRates(nic))
 		if n.Mode == spec.Routed {
 			b.routedNIC(who, n, nic)
 			continue

@@ -10,7 +10,7 @@ import (
 )
 
 // Observe reads the namespace: links, addresses, routes of all tables but local, rules, permanent and proxy
-// neighbours, static forwarding entries, VLANs of VLAN-aware bridges, and the nftables tables of weft's name with their
+// neighbours, static forwarding entries, VLANs of VLAN-aware bridges, limits, and the nftables tables of weft's name with their
 // elements. Foreign objects are among them. want may be nil; it says which sysctls to read.
 func (h *Host) Observe(ctx context.Context, want *netstate.State) (*netstate.State, error) {
 	h.mu.Lock()
@@ -36,6 +36,7 @@ func (h *Host) Observe(ctx context.Context, want *netstate.State) (*netstate.Sta
 		{"routes", h.observeRoutes},
 		{"neighbours", h.observeNeighs},
 		{"forwarding entries", h.observeFDB},
+		{"limits", h.observeLimits},
 		{"sysctls", func(ctx context.Context, s *netstate.State, ls links) error {
 			return h.observeSysctls(ctx, s, ls, want)
 		}},

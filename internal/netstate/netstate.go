@@ -3,7 +3,7 @@
 // Package netstate is the one vocabulary of weft: what a node's network is, used for the desired and for the observed state alike.
 //
 // It owns the kinds of object that weft knows (links, addresses, routes, rules, neighbours, forwarding entries, bridge VLANs,
-// sysctls; package nft adds tables and elements), their keys, their canonical form, the owner marks, and how each one is
+// limits, sysctls; package nft adds tables and elements), their keys, their canonical form, the owner marks, and how each one is
 // spelled in iproute2's idiom. Links go by name; an ifindex exists only inside package kernel.
 //
 // It never does I/O, never parses a node file and never compares two whole states: that is package plan's.
@@ -32,13 +32,14 @@ const (
 	KindRoute
 	KindNeigh
 	KindFDB
+	KindLimit   // how fast a device may carry packets
 	KindTable   // an nftables table with its chains, rules and set declarations
 	KindElement // one element of an nftables set or map
 )
 
 var kindNames = map[Kind]string{
 	KindSysctl: "sysctl", KindLink: "link", KindBridgeVLAN: "bridge-vlan", KindAddr: "addr", KindRule: "rule",
-	KindRoute: "route", KindNeigh: "neigh", KindFDB: "fdb", KindTable: "table", KindElement: "element",
+	KindRoute: "route", KindNeigh: "neigh", KindFDB: "fdb", KindLimit: "limit", KindTable: "table", KindElement: "element",
 }
 
 // String returns the kind's name as used in JSON and in messages.
@@ -161,6 +162,8 @@ func DevOf(o Object) string {
 	case FDB:
 		return o.Dev
 	case BridgeVLAN:
+		return o.Dev
+	case Limit:
 		return o.Dev
 	case Sysctl:
 		return o.Dev()

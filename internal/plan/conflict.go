@@ -52,6 +52,10 @@ func (d *differ) contradictions(w, h netstate.Object) {
 		if h, ok := h.(netstate.Neigh); ok && !h.Owned() {
 			d.conflict(w.Key(), "neighbour %s: there is one that is not weft's and says otherwise: %s", w, h)
 		}
+	case netstate.Limit:
+		if h, ok := h.(netstate.Limit); ok && !h.Owned() {
+			d.conflict(w.Key(), "%s: there is a qdisc or filter (%s) that is not weft's", w.Key(), h.Foreign)
+		}
 	}
 }
 

@@ -100,6 +100,8 @@ func (c Change) lines() []string {
 		return []string{family(o.IP.Is6()) + "neighbour " + c.neighbour(o)}
 	case netstate.FDB:
 		return []string{"bridge fdb " + c.verb("replace", "replace") + " " + o.String()}
+	case netstate.Limit:
+		return c.limitLines(o)
 	case netstate.Sysctl:
 		return []string{"sysctl -w " + o.String()}
 	}
@@ -115,6 +117,22 @@ func (c Change) verb(add, change string) string {
 		return add
 	}
 	return change
+}
+
+// limitLines spells a limit. A filter needs a qdisc to hang on, and cannot be changed but only made anew.
+func (c Change) limitLines(l netstate.Limit) []string {
+	del := fmt.Sprintf("tc filter del dev %s ingress pref %d", l.Dev, netstate.LimitPref)
+	switch {
+	case c.New == nil && !l.Ingress:
+		return []string{"tc qdisc del dev " + l.Dev + " root"}
+	case c.New == nil:
+		return []string{del} // what it hangs on may have filters of somebody else's
+	case !l.Ingress:
+		return []string{"tc qdisc replace " + l.String()}
+	case c.Old == nil:
+		return []string{"tc qdisc replace dev " + l.Dev + " clsact", "tc filter add " + l.String()}
+	}
+	return []string{del, "tc filter add " + l.String()}
 }
 
 func (c Change) bridgeVLAN(v netstate.BridgeVLAN) string {

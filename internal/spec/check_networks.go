@@ -33,6 +33,7 @@ func (c *checker) checkNetworks() {
 			c.checkBridged(name, n, p, bridges)
 		}
 		c.checkNetworkMTU(n, p)
+		c.checkRates(n, p)
 		if c.node.VLANAware(n) {
 			c.sameChannel(channels, name, channel{n.Bridge, n.VLAN}, p.key("vlan"))
 			continue

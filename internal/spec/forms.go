@@ -31,6 +31,10 @@ func misspelled(text string, f form) string {
 		return badMask(text)
 	case destText:
 		return badDest(text)
+	case rateText:
+		return badRate(text)
+	case sizeText:
+		return badSize(text)
 	case sysctlText:
 		return badSysctlText(text)
 	}

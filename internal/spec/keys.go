@@ -13,6 +13,8 @@ const (
 	maskText        // leading bits of a MAC address
 	destText        // "default", a prefix or an address
 	subnetText      // a prefix without host bits
+	rateText        // bits per second
+	sizeText        // bytes
 	sysctlText      // the name of a setting; its value may be a number
 )
 
@@ -133,6 +135,7 @@ var keys = map[string]key{
 	"Network.mac_mask":  {doc: "private: the bits of a MAC, from the first on, that the guests of one tenant have in common; the same for all private networks of a node. Default ff:ff:f0:00:00:00, the first 20.", form: maskText, example: "ff:ff:f0:00:00:00"},
 	"Network.protect":   {doc: "bridged: addresses on the VLAN, such as those of its gateways, that no guest of this node may use. (A guest whose own addresses are known may use no others anyway.)", unique: true, example: []any{"192.0.2.1"}},
 	"Network.isolated":  {doc: "bridged: guests of this node do not reach each other, only what is behind the uplink."},
+	"Network.rates":     {doc: "How fast each guest of the network receives and sends; weft nic add has the same for one."},
 	"Network.ipv4":      {doc: "routed: the network's IPv4 subnet."},
 	"Network.ipv6":      {doc: "routed: the network's IPv6 subnet."},
 
@@ -140,7 +143,12 @@ var keys = map[string]key{
 	"Prefix.gateway":    {doc: "The router on the VLAN; in the subnet, or for IPv6 a link-local address.", example: "62.217.124.49"},
 	"Prefix.arp_source": {doc: "IPv4: sender of the ARP requests that the node sends on the VLAN; an address of the subnet that no guest has. Without it the kernel chooses.", example: "62.217.124.54"},
 	"Prefix.uplink":     {doc: "The device whose VLAN this family uses; the network's unless said otherwise.", form: ifName, example: "bond1"},
-	"Prefix.vlan":       num(1, 4094, "The VLAN of this family, where IPv4 and IPv6 are apart; the network's unless said otherwise.", 994),
+	"Rates.in":          {doc: "What the guest receives in a second, from 64kbit to 32gbit; more waits in a queue on its tap. Default no limit.", form: rateText, example: "100mbit"},
+	"Rates.out":         {doc: "What the guest sends in a second; more is dropped, as nobody waits for it. Default no limit.", form: rateText, example: "100mbit"},
+	"Rates.burst_in":    {doc: "What the guest receives at once, above the rate, from 64kb to 1gb (kb is 1024 bytes). Default 128kb, or 20 ms of the rate.", form: sizeText, example: "256kb"},
+	"Rates.burst_out":   {doc: "What the guest sends at once, above the rate.", form: sizeText, example: "256kb"},
+
+	"Prefix.vlan": num(1, 4094, "The VLAN of this family, where IPv4 and IPv6 are apart; the network's unless said otherwise.", 994),
 }
 
 // closest returns the candidate that word was probably meant to be, or "".

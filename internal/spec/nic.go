@@ -82,7 +82,7 @@ func (n *NIC) mistakes() Errors {
 			fail("prefix %s is here twice", p)
 		}
 	}
-	errs = append(errs, n.securityMistakes()...)
+	errs = append(append(errs, n.securityMistakes()...), n.rateMistakes()...)
 	if why := badLine(n.Instance); why != "" {
 		fail("instance: %s", why)
 	}

@@ -47,6 +47,7 @@ var sections = []section{
 	{"Link", "Every link", "Also all that `links` can say of a device that exists already."},
 	{"Network", "networks", ""},
 	{"Prefix", "ipv4 and ipv6 of a network", ""},
+	{"Rates", "rates of a network", ""},
 	{"Route", "routes", ""},
 	{"Rule", "rules", ""},
 	{"Neighbour", "neighbours", ""},

@@ -121,6 +121,10 @@ func textSchema(s *jsonschema.Schema, k key) {
 		s.Pattern = `^[0-9a-fA-F][02468aceACE](:[0-9a-fA-F]{2}){5}$`
 	case maskText:
 		s.Pattern = `^[fF]{2}(:[0-9a-fA-F]{2}){5}$`
+	case rateText:
+		s.Pattern = `^[0-9.]+([kmgKMG][iI]?)?[bB][iI][tT]$`
+	case sizeText:
+		s.Pattern = `^[0-9.]+([kmgKMG]|[kmgKMG]?[bB])$`
 	case destText:
 		s.Pattern = `^(default|[0-9a-fA-F:.]+(/[0-9]{1,3})?)$`
 	case sysctlText:

@@ -147,6 +147,8 @@ type Network struct {
 
 	MACMask string `yaml:"mac_mask,omitempty" json:"mac_mask,omitempty"` // private: the bits of a MAC that guests of one tenant have in common. Default ff:ff:f0:00:00:00
 
+	Rates *Rates `yaml:"rates,omitempty" json:"rates,omitempty"` // of each guest that has none of its own
+
 	Conntrack bool `yaml:"conntrack,omitempty" json:"conntrack,omitempty"` // routed: connections are tracked on this node; they get a zone of the network's own
 }
 
@@ -177,6 +179,7 @@ type NIC struct {
 	Sources   []netip.Addr   `json:"sources,omitempty"`   // bridged: further addresses that it may use: shared ones, link-local ones
 	Trust     []string       `json:"trust,omitempty"`     // bridged: which of Trusts do not hold for it
 	Tagged    []string       `json:"tagged,omitempty"`    // bridged: further networks, which the guest has by the tags of their VLANs
+	Rates     *Rates         `json:"rates,omitempty"`     // how fast it sends and receives, whatever the network says
 	Instance  string         `json:"instance,omitempty"`  // the VM's name at the hypervisor, for people
 	Prepared  bool           `json:"prepared,omitempty"`  // the guest does not run here yet: the tap is plugged in and guarded, and the node answers for none of its addresses
 	Net       *Network       `json:"net,omitempty"`       // what Network is, where the hypervisor says it and the node file does not

@@ -204,6 +204,26 @@ func testFDB(e *env) {
 	e.remove(entry)
 }
 
+func testLimits(e *env) {
+	out := netstate.Limit{Dev: "eth0", Rate: 100_000_000, Burst: 131072}
+	in := netstate.Limit{Dev: "eth0", Ingress: true, Rate: 12_345_600, Burst: 65536}
+	e.add(out, in)
+	for _, old := range []netstate.Limit{out, in} {
+		faster := old
+		faster.Rate, faster.Burst = 8*old.Rate, 2*old.Burst
+		e.do(old, faster)
+		e.has(faster)
+		if e.observe().Get(old.Key()).Meets(old) {
+			e.Errorf("%s is still met", old)
+		}
+		e.do(faster, old)
+		e.has(old)
+	}
+	e.remove(in, out)
+	e.add(in)
+	e.remove(in)
+}
+
 // testFDBUnfiltered: a bridge that filters no VLANs makes an entry for each that the port has all the same.
 func testFDBUnfiltered(e *env) {
 	b := e.bridge992(false)

@@ -40,6 +40,7 @@ func Conformance(t *testing.T, newHost func(t *testing.T, nics ...string) Host) 
 		{"bridge vlans", []string{"eth0"}, testBridgeVLANs},
 		{"fdb", []string{"eth0"}, testFDB},
 		{"fdb of a bridge that filters no VLANs", []string{"eth0"}, testFDBUnfiltered},
+		{"limits", []string{"eth0"}, testLimits},
 		{"addresses", []string{"eth0"}, testAddrs},
 		{"routes", []string{"eth0", "eth1"}, testRoutes},
 		{"route replaced", []string{"eth0", "eth1"}, testRouteReplaced},
