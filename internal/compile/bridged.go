@@ -33,6 +33,9 @@ func (b *builder) bridge(name string, s *spec.Bridge) {
 // bridgeAttrs translates a bridge's options. Seconds become the kernel's hundredths.
 func bridgeAttrs(s *spec.Bridge) *netstate.BridgeAttrs {
 	a := &netstate.BridgeAttrs{STP: new(s.STP), VLANFiltering: new(s.VLANAware), MulticastSnooping: new(s.MulticastSnooping)}
+	if s.MulticastSnooping { // without a querier nobody would be heard to listen for long
+		a.MulticastQuerier = new(true)
+	}
 	if !s.STP || s.ForwardDelay != nil { // with STP the kernel refuses a delay below 2 s
 		a.ForwardDelay = new(uint32(100 * s.ForwardDelaySeconds()))
 	}
@@ -66,7 +69,7 @@ func (b *builder) bridged(name string, n *spec.Network) {
 	if b.node.Bridges[br] == nil {
 		b.alias(br, "bridge of "+name)
 		b.link(who, netstate.Link{
-			Name: br, Kind: netstate.Bridge, Bridge: bridgeAttrs(&spec.Bridge{}),
+			Name: br, Kind: netstate.Bridge, Bridge: bridgeAttrs(&spec.Bridge{MulticastSnooping: n.MulticastSnooping}),
 			MAC: localMAC(b.node.Node, br), MTU: uint32(b.node.NetworkMTU(n)),
 		})
 		b.sysctl(who, "net/ipv6/conf/"+br+"/disable_ipv6", "1")

@@ -57,6 +57,7 @@ func (b *builder) bridgePort(who string, n *spec.Network, nic *spec.NIC, l netst
 	}
 	b.link(who, l)
 	b.secureNIC(who, n, nic)
+	b.listens(who, n, nic)
 	b.silent(who, nic.Name)
 	b.sysctl(who, "net/ipv4/conf/"+nic.Name+"/proxy_arp", "0")
 	b.sysctl(who, "net/ipv6/conf/"+nic.Name+"/proxy_ndp", "0")

@@ -5,8 +5,8 @@ package compile
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 
-	"weft/internal/frame"
 	"weft/internal/netstate"
 	"weft/internal/nft"
 	"weft/internal/spec"
@@ -107,23 +107,17 @@ func (b *builder) taken(who string, n *spec.Network, a netip.Addr) {
 // notice first, so one that is only prepared has the same.
 func (b *builder) secureNIC(who string, n *spec.Network, nic *spec.NIC) {
 	name := nft.IfName(nic.Name)
-	own := append([]netip.Addr(nil), nic.Addresses...)
-	own = append(own, nic.Sources...)
 	four, six := false, false
-	for _, a := range own {
+	for _, a := range slices.Concat(nic.Addresses, nic.Sources) {
 		four, six = four || a.Is4(), six || a.Is6()
 	}
 	for _, text := range append([]string{nic.MAC}, nic.MACs...) {
-		mac := canonicalMAC(text)
-		b.element(who, nft.BridgeFamily, setMACs, "", name, mac)
-		if m, err := frame.ParseMAC(mac); err == nil {
-			own = append(own, frame.LinkLocal(m))
-		}
+		b.element(who, nft.BridgeFamily, setMACs, "", name, canonicalMAC(text))
 	}
 	if n.Mode == spec.Private {
 		b.element(who, nft.BridgeFamily, setPrefixes, "", name, n.MACPrefix(nic.MAC))
 	}
-	for _, a := range own {
+	for _, a := range ownAddresses(nic) {
 		if n.Mode == spec.Private {
 			b.takenWithin(who, n, n.MACPrefix(nic.MAC), a)
 		} else {

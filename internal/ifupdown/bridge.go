@@ -31,6 +31,9 @@ func (t *translator) bridgeOptions(i *iface) {
 	if e := i.last("bridge-mcsnoop"); e != nil {
 		b.MulticastSnooping = yes(e)
 	}
+	if e := i.last("bridge-mcquerier"); e != nil && b.MulticastSnooping {
+		e.ok() // a bridge that snoops asks
+	}
 	if e := i.last("bridge-ageing"); e != nil {
 		b.AgeingTime = seconds(e)
 	}
@@ -178,7 +181,7 @@ func (t *translator) bridgedNetworks() {
 // bridgedNetwork returns the network that a bridge is, or why it is none.
 func (t *translator) bridgedNetwork(i *iface) (*spec.Network, string) {
 	b := i.bridge
-	n := &spec.Network{Mode: spec.Bridged, MTU: b.MTU, Bridge: i.name}
+	n := &spec.Network{Mode: spec.Bridged, MTU: b.MTU, Bridge: i.name, MulticastSnooping: b.MulticastSnooping}
 	switch {
 	case len(b.Addresses) > 0:
 		return nil, "it has an address of the host"
@@ -223,13 +226,6 @@ func (t *translator) ownedByNetwork(i *iface) {
 		for _, e := range i.entries {
 			if e.name == "bridge-hw" || e.name == "hwaddress" || isCommand(e.name) && strings.Contains(e.Value, " address ") {
 				e.fail("weft gives the bridge of a network its MAC")
-			}
-		}
-	}
-	if i.bridge.MulticastSnooping {
-		for _, e := range i.entries {
-			if e.name == "bridge-mcsnoop" || isCommand(e.name) && strings.Contains(e.Value, "snoop") {
-				e.fail("the bridge of a network has no multicast snooping")
 			}
 		}
 	}

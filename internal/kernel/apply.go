@@ -73,6 +73,8 @@ func (h *Host) change(ctx context.Context, c plan.Change, object netstate.Object
 		return either(gone, func() error { return h.deleteNeigh(o) }, func() error { return h.setNeigh(o) })
 	case netstate.FDB:
 		return either(gone, func() error { return h.deleteFDB(o) }, func() error { return h.setFDB(o) })
+	case netstate.MDB:
+		return either(gone, func() error { return h.deleteMDB(o) }, func() error { return h.setMDB(o) })
 	case netstate.Limit:
 		return either(gone, func() error { return h.deleteLimit(ctx, o) }, func() error { return h.setLimit(o) })
 	case netstate.BridgeVLAN:

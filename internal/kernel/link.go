@@ -232,6 +232,8 @@ func parseBridge(b []byte) *netstate.BridgeAttrs {
 			a.DefaultPVID = &p
 		case unix.IFLA_BR_MCAST_SNOOPING:
 			a.MulticastSnooping = boolPointer(getU8(v) != 0)
+		case unix.IFLA_BR_MCAST_QUERIER:
+			a.MulticastQuerier = boolPointer(getU8(v) != 0)
 		}
 	}
 	return a

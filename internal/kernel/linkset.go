@@ -142,6 +142,7 @@ func bridgeData(m *message, b *netstate.BridgeAttrs) {
 		m.u16(unix.IFLA_BR_VLAN_DEFAULT_PVID, *b.DefaultPVID)
 	}
 	m.optBool(unix.IFLA_BR_MCAST_SNOOPING, b.MulticastSnooping)
+	m.optBool(unix.IFLA_BR_MCAST_QUERIER, b.MulticastQuerier)
 }
 
 // setLink sets exactly the fields that l gives. It is one request, except where kernels do the parts of one in an order

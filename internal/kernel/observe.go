@@ -36,6 +36,7 @@ func (h *Host) Observe(ctx context.Context, want *netstate.State) (*netstate.Sta
 		{"routes", h.observeRoutes},
 		{"neighbours", h.observeNeighs},
 		{"forwarding entries", h.observeFDB},
+		{"multicast entries", h.observeMDB},
 		{"limits", h.observeLimits},
 		{"sysctls", func(ctx context.Context, s *netstate.State, ls links) error {
 			return h.observeSysctls(ctx, s, ls, want)

@@ -20,7 +20,7 @@ var routeGroups = []uint32{
 	unix.RTNLGRP_LINK, unix.RTNLGRP_NEIGH,
 	unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV4_ROUTE, unix.RTNLGRP_IPV4_RULE, unix.RTNLGRP_IPV4_NETCONF,
 	unix.RTNLGRP_IPV6_IFADDR, unix.RTNLGRP_IPV6_ROUTE, unix.RTNLGRP_IPV6_RULE, unix.RTNLGRP_IPV6_NETCONF,
-	unix.RTNLGRP_BRVLAN, unix.RTNLGRP_TC,
+	unix.RTNLGRP_BRVLAN, unix.RTNLGRP_MDB, unix.RTNLGRP_TC,
 }
 
 // rejoin is how long Watch waits before it opens a socket again that broke.

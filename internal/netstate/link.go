@@ -73,6 +73,7 @@ type BridgeAttrs struct {
 	VLANFiltering     *bool   `json:"vlan_filtering,omitempty"`
 	DefaultPVID       *uint16 `json:"vlan_default_pvid,omitempty"` // 0 for none
 	MulticastSnooping *bool   `json:"mcast_snooping,omitempty"`
+	MulticastQuerier  *bool   `json:"mcast_querier,omitempty"`
 	AgeingTime        *uint32 `json:"ageing_time,omitempty"` // centiseconds (USER_HZ)
 }
 

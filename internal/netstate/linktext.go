@@ -131,6 +131,7 @@ func (w *words) bridge(b *BridgeAttrs) {
 	flag(w, "vlan_filtering", b.VLANFiltering, oneZero)
 	opt(w, "vlan_default_pvid", b.DefaultPVID)
 	flag(w, "mcast_snooping", b.MulticastSnooping, oneZero)
+	flag(w, "mcast_querier", b.MulticastQuerier, oneZero)
 }
 
 func opt[T any](w *words, name string, v *T) {

@@ -32,6 +32,7 @@ const (
 	KindRoute
 	KindNeigh
 	KindFDB
+	KindMDB
 	KindLimit   // how fast a device may carry packets
 	KindTable   // an nftables table with its chains, rules and set declarations
 	KindElement // one element of an nftables set or map
@@ -39,7 +40,7 @@ const (
 
 var kindNames = map[Kind]string{
 	KindSysctl: "sysctl", KindLink: "link", KindBridgeVLAN: "bridge-vlan", KindAddr: "addr", KindRule: "rule",
-	KindRoute: "route", KindNeigh: "neigh", KindFDB: "fdb", KindLimit: "limit", KindTable: "table", KindElement: "element",
+	KindRoute: "route", KindNeigh: "neigh", KindFDB: "fdb", KindMDB: "mdb", KindLimit: "limit", KindTable: "table", KindElement: "element",
 }
 
 // String returns the kind's name as used in JSON and in messages.
@@ -164,6 +165,8 @@ func DevOf(o Object) string {
 	case BridgeVLAN:
 		return o.Dev
 	case Limit:
+		return o.Dev
+	case MDB:
 		return o.Dev
 	case Sysctl:
 		return o.Dev()

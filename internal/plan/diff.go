@@ -251,7 +251,7 @@ func (d *differ) routes() {
 }
 
 func (d *differ) neighs() {
-	for _, kind := range []netstate.Kind{netstate.KindNeigh, netstate.KindFDB, netstate.KindLimit} {
+	for _, kind := range []netstate.Kind{netstate.KindNeigh, netstate.KindFDB, netstate.KindMDB, netstate.KindLimit} {
 		for _, o := range d.wants[kind] {
 			d.put(PhaseNeigh, o)
 		}

@@ -164,6 +164,8 @@ func whole(o netstate.Object) error {
 		ok = o.Dev != "" && o.IP.IsValid() && o.Proxy == (o.MAC == "")
 	case netstate.FDB:
 		ok = o.Dev != "" && o.MAC != ""
+	case netstate.MDB:
+		ok = o.Bridge != "" && o.Dev != "" && o.Group.IsMulticast()
 	case netstate.Limit:
 		ok = o.Dev != "" && (o.Rate >= 8 && o.Burst > 0 || o.Foreign != "")
 	case netstate.Sysctl:
@@ -180,7 +182,7 @@ func whole(o netstate.Object) error {
 var decoders = map[string]func(json.RawMessage) (netstate.Object, error){
 	"sysctl": object[netstate.Sysctl], "link": object[netstate.Link], "bridge-vlan": object[netstate.BridgeVLAN],
 	"addr": object[netstate.Addr], "rule": object[netstate.Rule], "route": object[netstate.Route],
-	"neigh": object[netstate.Neigh], "fdb": object[netstate.FDB], "limit": object[netstate.Limit], "table": object[nft.Table], "element": object[nft.Element],
+	"neigh": object[netstate.Neigh], "fdb": object[netstate.FDB], "mdb": object[netstate.MDB], "limit": object[netstate.Limit], "table": object[nft.Table], "element": object[nft.Element],
 }
 
 func object[T netstate.Object](data json.RawMessage) (netstate.Object, error) {

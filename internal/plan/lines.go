@@ -100,6 +100,8 @@ func (c Change) lines() []string {
 		return []string{family(o.IP.Is6()) + "neighbour " + c.neighbour(o)}
 	case netstate.FDB:
 		return []string{"bridge fdb " + c.verb("replace", "replace") + " " + o.String()}
+	case netstate.MDB:
+		return []string{"bridge mdb " + c.verb("add", "add") + " " + o.String()}
 	case netstate.Limit:
 		return c.limitLines(o)
 	case netstate.Sysctl:

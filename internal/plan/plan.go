@@ -28,7 +28,7 @@ const (
 	PhaseLink                    // attributes of links, ports, bridge VLANs, per-link sysctls; links other than taps go up
 	PhaseAddr                    // addresses come; those that are not wanted on a link that stays go
 	PhaseRoute                   // routes come
-	PhaseNeigh                   // neighbours, proxies, FDB entries and limits come
+	PhaseNeigh                   // neighbours, proxies, FDB and MDB entries and limits come
 	PhaseTap                     // taps go up, each followed by the routes through it, which need it up
 	PhaseRemove                  // what is ours and not wanted goes, in the reverse order
 )

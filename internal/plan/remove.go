@@ -48,7 +48,7 @@ func (d *differ) remove() {
 			d.release(l)
 		}
 	}
-	for _, kind := range []netstate.Kind{netstate.KindBridgeVLAN, netstate.KindFDB, netstate.KindLimit, netstate.KindNeigh, netstate.KindRoute, netstate.KindRule, netstate.KindAddr} {
+	for _, kind := range []netstate.Kind{netstate.KindBridgeVLAN, netstate.KindFDB, netstate.KindMDB, netstate.KindLimit, netstate.KindNeigh, netstate.KindRoute, netstate.KindRule, netstate.KindAddr} {
 		d.removeKind(kind)
 	}
 	if len(guard) > 0 {

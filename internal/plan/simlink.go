@@ -104,6 +104,13 @@ func setLink(s *netstate.State, part netstate.Link) error {
 	if part.MTU != 0 {
 		spreadMTU(s, part.Name)
 	}
+	if l := s.Link(part.Name); l.Kind == netstate.Bridge && !snoops(l) {
+		for m := range netstate.Of[netstate.MDB](s) {
+			if m.Bridge == part.Name {
+				s.Delete(m.Key())
+			}
+		}
+	}
 	if part.Master != nil && was.MasterName() != *part.Master {
 		enslave(s, part.Name, was.MasterName())
 	}
@@ -160,6 +167,11 @@ func ports(s *netstate.State, name string) []netstate.Link {
 		}
 	}
 	return list
+}
+
+// snoops reports whether a bridge looks who listens to which group, which it does unless told otherwise.
+func snoops(bridge *netstate.Link) bool {
+	return bridge.Bridge == nil || bridge.Bridge.MulticastSnooping == nil || *bridge.Bridge.MulticastSnooping
 }
 
 // enslave models what a change of master does to the port, which has the new one already.
@@ -226,7 +238,7 @@ func leave(s *netstate.State, port string, from netstate.Link) {
 		l.Port = nil
 		s.Put(*l)
 		for _, o := range s.On(port) {
-			if k := o.Key().Kind; k == netstate.KindBridgeVLAN || k == netstate.KindFDB {
+			if k := o.Key().Kind; k == netstate.KindBridgeVLAN || k == netstate.KindFDB || k == netstate.KindMDB {
 				s.Delete(o.Key())
 			}
 		}

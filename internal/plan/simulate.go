@@ -114,6 +114,10 @@ func put(s *netstate.State, c Change) error {
 		if bridgeOf(s, dev) == nil {
 			return fmt.Errorf("operation not supported: %s is no port of a bridge", dev)
 		}
+	case netstate.MDB:
+		if br := bridgeOf(s, dev); br == nil || br.Name != o.Bridge || !br.IsUp() || !snoops(br) {
+			return fmt.Errorf("invalid argument: %s is no port of a bridge that is up and snoops", dev)
+		}
 	case netstate.Sysctl:
 		defer sysctlEffects(s, o)
 	case nft.Table:
@@ -200,6 +204,10 @@ func settle(s *netstate.State, o netstate.Object) netstate.Object {
 		o.Ours = l != nil && l.Owned()
 		return o
 	case netstate.FDB:
+		l := s.Link(o.Dev)
+		o.Ours = l != nil && l.Owned()
+		return o
+	case netstate.MDB:
 		l := s.Link(o.Dev)
 		o.Ours = l != nil && l.Owned()
 		return o

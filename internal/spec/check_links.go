@@ -129,6 +129,9 @@ func (c *checker) checkBridges() {
 				c.fail(p.key("mtu"), "%d is above the %d of its port %s", b.MTU, m, port)
 			}
 		}
+		if b.VLANAware && b.MulticastSnooping {
+			c.fail(p.key("mcast_snooping"), "the bridge is VLAN-aware, and a querier in one of its VLANs would have it withhold multicast in all others")
+		}
 		if d := b.ForwardDelaySeconds(); b.STP && d < 2 {
 			c.fail(p.key("forward_delay"), "%d; with spanning tree the kernel takes 2 to 30 seconds", d)
 		}

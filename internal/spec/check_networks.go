@@ -72,6 +72,9 @@ func (c *checker) checkRouted(name string, n *Network, p path, tables map[uint32
 	if len(n.Protect) > 0 {
 		c.fail(p.key("protect"), "a routed network needs none: its guests use their own addresses only")
 	}
+	if n.MulticastSnooping {
+		c.fail(p.key("mcast_snooping"), "a routed network has no bridge to look who listens")
+	}
 	if n.Isolated {
 		c.fail(p.key("isolated"), "the node routes between the guests of a routed network; only a bridge keeps them apart")
 	}
@@ -138,6 +141,9 @@ func (c *checker) checkBridged(name string, n *Network, p path, bridges map[stri
 		if why := noUnicast(a); why != "" {
 			c.fail(p.key("protect").index(i), "%s", why)
 		}
+	}
+	if n.MulticastSnooping && (!n.IsManaged() || c.node.Bridges[n.BridgeName()] != nil) {
+		c.fail(p.key("mcast_snooping"), "the bridge is not the network's own: whoever declares it says so")
 	}
 	if !n.IsManaged() {
 		c.checkForeignBridge(n, p)

@@ -33,6 +33,22 @@ func TestRates(t *testing.T) {
 	}
 }
 
+func TestSnooping(t *testing.T) {
+	for file, want := range map[string]string{
+		"networks: {a: {mode: bridged, uplink: eth0, vlan: 5, mcast_snooping: true}}":                                                  "",
+		"{bridges: {br0: {mcast_snooping: true}}, networks: {a: {mode: bridged, uplink: eth0, vlan: 5, bridge: br0}}}":                 "",
+		"{bridges: {br0: {vlan_aware: true, mcast_snooping: true}}}":                                                                   "the bridge is VLAN-aware",
+		"{bridges: {br0: {}}, networks: {a: {mode: bridged, uplink: eth0, vlan: 5, bridge: br0, mcast_snooping: true}}}":               "the bridge is not the network's own",
+		"networks: {a: {mode: bridged, managed: false, bridge: br0, mcast_snooping: true}}":                                            "the bridge is not the network's own",
+		"networks: {a: {mode: routed, uplink: eth0, vlan: 5, mcast_snooping: true, ipv4: {subnet: 192.0.2.0/24, gateway: 192.0.2.1}}}": "a routed network has no bridge to look who listens",
+	} {
+		_, err := Parse("n.yaml", []byte(file+"\n"))
+		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("%s: %v, want %s", file, err, want)
+		}
+	}
+}
+
 func TestRateNumbers(t *testing.T) {
 	for _, test := range []struct {
 		rates Rates

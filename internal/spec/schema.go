@@ -83,7 +83,7 @@ func structSchema(s *jsonschema.Schema, t reflect.Type) {
 		s.AllOf = []*jsonschema.Schema{
 			inMode(Bridged, []string{"ipv4", "ipv6", "table", "vrf", "policy", "conntrack", "mac_mask"}),
 			inMode(Private, []string{"ipv4", "ipv6", "table", "vrf", "policy", "conntrack"}),
-			inMode(Routed, []string{"bridge", "protect", "isolated", "mac_mask"}),
+			inMode(Routed, []string{"bridge", "protect", "isolated", "mac_mask", "mcast_snooping"}),
 		}
 	}
 }

@@ -145,6 +145,8 @@ type Network struct {
 	Protect  []netip.Addr `yaml:"protect,omitempty" json:"protect,omitempty"`   // bridged: addresses on the VLAN that no guest here may use: gateways, servers
 	Isolated bool         `yaml:"isolated,omitempty" json:"isolated,omitempty"` // bridged: guests of this node do not reach each other, only the uplink
 
+	MulticastSnooping bool `yaml:"mcast_snooping,omitempty" json:"mcast_snooping,omitempty"` // bridged: on the network's own bridge, which then asks who listens
+
 	MACMask string `yaml:"mac_mask,omitempty" json:"mac_mask,omitempty"` // private: the bits of a MAC that guests of one tenant have in common. Default ff:ff:f0:00:00:00
 
 	Rates *Rates `yaml:"rates,omitempty" json:"rates,omitempty"` // of each guest that has none of its own

@@ -3,6 +3,8 @@
 package kerneltest
 
 import (
+	"net/netip"
+
 	"weft/internal/netstate"
 )
 
@@ -89,10 +91,10 @@ func testBridge(e *env) {
 		{VLANFiltering: new(true)},
 		{DefaultPVID: new(uint16(7))},
 		{DefaultPVID: new(uint16(0))},
-		{MulticastSnooping: new(true)},
+		{MulticastSnooping: new(true), MulticastQuerier: new(true)},
 		{ForwardDelay: new(uint32(400))},
 		{STP: new(true)},
-		{STP: new(false), ForwardDelay: new(uint32(0)), AgeingTime: new(uint32(30000)), MulticastSnooping: new(false)},
+		{STP: new(false), ForwardDelay: new(uint32(0)), AgeingTime: new(uint32(30000)), MulticastSnooping: new(false), MulticastQuerier: new(false)},
 	} {
 		e.set(netstate.Link{Name: "vlan992", Bridge: &a})
 	}
@@ -202,6 +204,23 @@ func testFDB(e *env) {
 	e.do(loose, entry)
 	e.has(entry)
 	e.remove(entry)
+}
+
+func testMDB(e *env) {
+	bridge := netstate.Link{Name: "vlan992", Kind: netstate.Bridge, Up: new(true), Group: &ours, Bridge: &netstate.BridgeAttrs{MulticastSnooping: new(true)}}
+	e.add(bridge)
+	e.do(nil, netstate.Link{Name: "eth0", Master: new("vlan992"), Group: &ours})
+	four, six := netstate.MDB{Bridge: "vlan992", Dev: "eth0", Group: netip.MustParseAddr("239.1.2.3")}, netstate.MDB{Bridge: "vlan992", Dev: "eth0", Group: netip.MustParseAddr("ff02::1:ff00:1")}
+	e.add(four, six)
+	for m := range netstate.Of[netstate.MDB](e.observe()) {
+		if m.Key() != four.Key() && m.Key() != six.Key() || !m.Owned() {
+			e.Errorf("saw %v, want only %v and %v, and weft's", m, four, six)
+		}
+	}
+	e.remove(four)
+	e.set(netstate.Link{Name: "vlan992", Bridge: &netstate.BridgeAttrs{MulticastSnooping: new(false)}})
+	e.lacks(six)
+	e.remove(six)
 }
 
 func testLimits(e *env) {

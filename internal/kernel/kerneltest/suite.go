@@ -40,6 +40,7 @@ func Conformance(t *testing.T, newHost func(t *testing.T, nics ...string) Host) 
 		{"bridge vlans", []string{"eth0"}, testBridgeVLANs},
 		{"fdb", []string{"eth0"}, testFDB},
 		{"fdb of a bridge that filters no VLANs", []string{"eth0"}, testFDBUnfiltered},
+		{"mdb", []string{"eth0"}, testMDB},
 		{"limits", []string{"eth0"}, testLimits},
 		{"addresses", []string{"eth0"}, testAddrs},
 		{"routes", []string{"eth0", "eth1"}, testRoutes},
@@ -144,7 +145,7 @@ func (e *env) has(objects ...netstate.Object) {
 // marked reports whether the object, as it was asked for, carries weft's mark itself.
 func marked(o netstate.Object) bool {
 	switch o.(type) {
-	case netstate.BridgeVLAN, netstate.FDB, netstate.Sysctl:
+	case netstate.BridgeVLAN, netstate.FDB, netstate.MDB, netstate.Sysctl:
 		return false
 	}
 	return o.Owned()
