@@ -249,6 +249,7 @@ func (b *builder) inetGuard() nft.Table {
 			{
 				Name: "forward", Type: "filter", Hook: "forward", Policy: "accept",
 				Rules: []nft.Rule{
+					rule("oifgroup @"+setTaps, nft.Judged), rule("oifgroup @"+setRuleTaps, nft.Judged),
 					rule("iifgroup @"+setRuleLinks, "oifgroup @"+setRuleLinks, "jump "+dropHairpin),
 					rule("ip6 daddr fe80::/10", "jump to_link"),
 					rule("oifname . ip6 daddr @"+setOnLink6, "jump to_neighbour_from_vrf"),

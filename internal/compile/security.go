@@ -171,7 +171,7 @@ func (b *builder) bridgeGuard() nft.Table {
 			// What a bridge does not forward comes here, too, and would be the tap's own.
 			{Name: "input", Type: "filter", Hook: "input", Policy: "accept", Rules: []nft.Rule{rule("iifgroup @"+setClosed, "drop")}},
 			{Name: "forward", Type: "filter", Hook: "forward", Policy: "accept", Rules: []nft.Rule{
-				rule("iifgroup @"+setTaps, "accept"), rule("oifgroup . ether saddr @"+here, "jump "+dropReflected),
+				rule("oifgroup @"+setTaps, nft.Judged), rule("iifgroup @"+setTaps, "accept"), rule("oifgroup . ether saddr @"+here, "jump "+dropReflected),
 			}},
 			{Name: "from_tap", Rules: []nft.Rule{
 				rule(nft.Judged),

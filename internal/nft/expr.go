@@ -225,7 +225,7 @@ func parseMark(s string) (Term, error) {
 	return Term{Op: "mark", Fields: []string{by}, Set: name}, checkName(name)
 }
 
-// Judged is how the guards say that they look at what a tap brings, to the table that stands behind them for the time when they
+// Judged is how the guards say that they look at what a tap brings or is sent, to the table that stands behind them for the time when they
 // are gone (package kernel). Nobody else sees this priority (skb->priority): that table comes next at the same hook and takes it
 // back; a mark would be somebody else's to use.
 const Judged = Expr("meta priority set root")
