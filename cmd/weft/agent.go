@@ -77,7 +77,7 @@ func (o *options) keep(ctx context.Context, log *slog.Logger, metrics string) er
 		Node: node, Voice: air, Ears: air, Wake: wake, Stats: stats,
 		Load:  func() (*spec.Node, []byte, error) { return o.held(store) },
 		Adopt: o.adopt,
-		Hold:  host.Hold,
+		Hold:  host.Hold, Expect: host.Expect,
 		Ready: func() { log.Info("ready"); tellReady(log) },
 	}
 	late := time.AfterFunc(readyMost, func() { tellReady(log) })

@@ -47,6 +47,9 @@ type Loop struct {
 	// Hold keeps the taps closed while the guards are gone, until what it returns is closed. It is called when they stand, and again
 	// now and then where it fails. Nil for nothing of the kind.
 	Hold func() (io.Closer, error)
+	// Expect says which guests, by the indexes of their taps on bridges, are to wake the loop when they send something: those that are
+	// about to arrive. Nil for nobody.
+	Expect func(guests map[int]string)
 	// Ready is called once, after the first round that left nothing to do.
 	Ready func()
 
@@ -73,6 +76,7 @@ type Loop struct {
 	lossSaid time.Time                  // when that was spoken of last
 	moves    map[string]move            // by NIC
 	turn     int                        // counts the rounds
+	expected map[int]string             // what Expect was told last
 	arriving map[string]bool            // NICs that are being claimed
 	checking map[string]bool            // NICs whose guest is being asked whether it is still here
 }
@@ -282,7 +286,7 @@ func (l *Loop) round(ctx context.Context) error {
 	if v != nil {
 		l.learn(n.Spec, v)
 		l.warn(v.Early())
-		for _, tap := range l.cameEarly() {
+		for _, tap := range append(l.cameEarly(), l.cameByBridge(n.Spec, v)...) {
 			l.arrive(ctx, tap, l.wake)
 		}
 	}

@@ -4,6 +4,7 @@ package kernel
 
 import (
 	"context"
+	"slices"
 
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
@@ -27,6 +28,10 @@ func (h *Host) observeFDB(ctx context.Context, s *netstate.State, ls links) erro
 		bridge[l.Name] = l.master
 	}
 	for _, b := range bodies {
+		if index, mac := learned(b); mac != "" {
+			noteLearned(s, ls.name[index], mac)
+			continue
+		}
 		f, ok := parseFDB(b, ls)
 		if ok && f.VLAN != 0 && !aware[bridge[f.Dev]] {
 			continue // made along with the entry for no VLAN, for each that the port has, also where none are filtered (br_fdb_add)
@@ -47,6 +52,32 @@ func (ls links) vlanAware() map[int32]bool {
 		}
 	}
 	return aware
+}
+
+// learned returns the port and the MAC of an entry that a bridge has learned from a frame.
+func learned(b []byte) (index int32, mac string) {
+	const others = unix.NTF_EXT_LEARNED | unix.NTF_OFFLOADED | unix.NTF_SELF
+	if len(b) < sizeofNeighHeader || b[0] != unix.AF_BRIDGE || native.Uint16(b[8:])&(unix.NUD_NOARP|unix.NUD_PERMANENT) != 0 || b[10]&others != 0 {
+		return 0, ""
+	}
+	for typ, v := range attrs(b[sizeofNeighHeader:]) {
+		if typ == unix.NDA_LLADDR {
+			mac = getMAC(v)
+		}
+	}
+	return int32(native.Uint32(b[4:])), mac
+}
+
+// noteLearned adds to what a tap's status says.
+func noteLearned(s *netstate.State, port, mac string) {
+	l := s.Link(port)
+	if l == nil || l.Status == nil || !l.IsTap() || len(l.Status.Learned) >= netstate.MaxLearned || slices.Contains(l.Status.Learned, mac) {
+		return
+	}
+	status := *l.Status
+	status.Learned = append(slices.Clone(status.Learned), mac)
+	l.Status = &status
+	s.Put(*l)
 }
 
 func parseFDB(b []byte, ls links) (f netstate.FDB, ok bool) {

@@ -193,7 +193,7 @@ func TestOverflow(t *testing.T) {
 	}
 	flood()
 	changed, ended := make(chan struct{}, 1), make(chan struct{})
-	go func() { receive(c, unix.NETLINK_ROUTE, changed); close(ended) }()
+	go func() { (&Host{}).receive(c, unix.NETLINK_ROUTE, changed); close(ended) }()
 	<-changed
 	ip("-n", ns, "link", "set", "lo", "down")
 	<-changed

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"sync"
+	"sync/atomic"
 
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
@@ -17,6 +18,8 @@ import (
 type Host struct {
 	thread *thread
 	ioctl  int // a socket in the namespace, for SIOCGIFINDEX
+
+	expected atomic.Pointer[map[int]string] // see Expect
 
 	mu   sync.Mutex
 	conn *netlink.Conn // rtnetlink; nil until first needed, and after a transport error

@@ -68,7 +68,7 @@ func (h *Host) listen(ctx context.Context, c *netlink.Conn, family int, groups [
 	for ctx.Err() == nil {
 		if c != nil {
 			stop := context.AfterFunc(ctx, func() { _ = c.Close() }) // wakes the reader
-			receive(c, family, changed)
+			h.receive(c, family, changed)
 			stop()
 			_ = c.Close() // again where ctx ended, which is fine
 			c = nil
@@ -86,7 +86,7 @@ func (h *Host) listen(ctx context.Context, c *netlink.Conn, family int, groups [
 }
 
 // receive reads events until the socket breaks. A buffer that ran full is not the socket's end.
-func receive(c *netlink.Conn, family int, changed chan<- struct{}) {
+func (h *Host) receive(c *netlink.Conn, family int, changed chan<- struct{}) {
 	for {
 		for m, err := range c.ReceiveIter() {
 			if errors.Is(err, unix.ENOBUFS) {
@@ -96,11 +96,25 @@ func receive(c *netlink.Conn, family int, changed chan<- struct{}) {
 			if err != nil {
 				return
 			}
-			if family != unix.NETLINK_ROUTE || telling(m) {
+			if family != unix.NETLINK_ROUTE || telling(m) || h.isExpected(m) {
 				signal(changed)
 			}
 		}
 	}
+}
+
+// Expect names the guests, by the indexes of their taps, whose first frame on a bridge counts as a change from now on. What bridges
+// learn otherwise does not.
+func (h *Host) Expect(guests map[int]string) { h.expected.Store(&guests) }
+
+// isExpected reports whether an event is the first frame of a guest that is expected.
+func (h *Host) isExpected(m netlink.Message) bool {
+	guests := h.expected.Load()
+	if guests == nil || len(*guests) == 0 || m.Header.Type != unix.RTM_NEWNEIGH {
+		return false
+	}
+	index, mac := learned(m.Data)
+	return mac != "" && (*guests)[int(index)] == mac
 }
 
 // telling reports whether an event is about something that Observe reads: neighbours that come and go by themselves

@@ -101,7 +101,11 @@ type LinkStatus struct {
 	MaxMTU    uint32        `json:"max_mtu,omitempty"` // 0 when the driver sets no limit
 	Bond      *BondStatus   `json:"bond,omitempty"`
 	Member    *MemberStatus `json:"member,omitempty"`
+	Learned   []string      `json:"learned,omitempty"` // of a tap on a bridge: MACs that the bridge has learned there, at most MaxLearned of them
 }
+
+// MaxLearned is how many learned MACs of a tap are of interest: a guest that makes them up has no end of them.
+const MaxLearned = 8
 
 // BondStatus is the state of a bond; the aggregator fields are those of the active aggregator (802.3ad only).
 type BondStatus struct {
@@ -130,6 +134,11 @@ func LinkKey(name string) Key { return Key{KindLink, name} }
 
 // Key returns the link's identity, its name.
 func (l Link) Key() Key { return LinkKey(l.Name) }
+
+// IsTap reports whether the link is a tap that is plugged into a network.
+func (l Link) IsTap() bool {
+	return l.Group != nil && *l.Group >= GroupTap && *l.Group < GroupUplink
+}
 
 // Owned reports whether the link is in one of weft's interface groups.
 func (l Link) Owned() bool {
