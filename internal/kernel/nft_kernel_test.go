@@ -237,6 +237,17 @@ iifname . ip daddr @asked4
 meta l4proto udp
 meta l4proto != ipv6-icmp
 udp dport 67
+udp dport 67-68
+tcp dport 22
+tcp dport 8000-8100
+tcp dport != 80
+ct direction reply
+ct direction != original
+ct state related
+vlan id 992
+vlan id != 992
+meta l4proto icmp
+meta l4proto esp
 udp dport != 547
 icmpv6 type nd-redirect
 iifgroup 8700993

@@ -157,7 +157,7 @@ func nftTerms(raw []nftRaw) (terms []nft.Term) {
 		terms = append(terms, t)
 		t.Not = true
 		terms = append(terms, t)
-	case *expr.Meta, *expr.Payload, *expr.Rt:
+	case *expr.Meta, *expr.Payload, *expr.Rt, *expr.Ct:
 		for _, to := range []string{nft.ToTarget, nft.ToGroup} {
 			terms = append(terms, nft.Term{Op: "readdress", Fields: []string{"ip6 daddr"}, Value: to})
 		}
@@ -204,6 +204,12 @@ func decodeNftField(field string, load expr.Any, raw []nftRaw) (nft.Term, bool) 
 		t.Op, t.Set, t.Value = "limit", e.SetName, nft.Limit(uint32(limit.Rate), limit.Burst)
 		return t, true
 	case *expr.Cmp:
+		if last, ok := raw[min(2, len(raw)-1)].expr.(*expr.Cmp); ok && e.Op == expr.CmpOpGte {
+			from, err := nft.Decode(nft.FieldType(field), e.Data)
+			to, err2 := nft.Decode(nft.FieldType(field), last.Data)
+			t.Value = from + "-" + to
+			return t, err == nil && err2 == nil
+		}
 		t.Not = e.Op == expr.CmpOpNeq
 		return decodeNftValue(t, e.Data, len(e.Data)*8)
 	case *expr.Bitwise:
@@ -214,7 +220,15 @@ func decodeNftField(field string, load expr.Any, raw []nftRaw) (nft.Term, bool) 
 		if !ok {
 			return t, false
 		}
+		if field == "ct state" {
+			var err error
+			t.Value, err = nft.Decode(nft.FieldType(field), e.Mask)
+			return t, err == nil
+		}
 		t.Not = cmp.Op == expr.CmpOpNeq
+		if field == "vlan id" {
+			return decodeNftValue(t, cmp.Data, 8*len(cmp.Data))
+		}
 		bits := 0
 		for bits < len(e.Mask)*8 && e.Mask[bits/8]&(0x80>>(bits%8)) != 0 {
 			bits++

@@ -4,6 +4,7 @@ package kernel
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -52,6 +53,10 @@ var nftLoads = map[string]expr.Any{
 	"icmpv6 type":     nftPayload(expr.PayloadBaseTransportHeader, 0, 1),
 	"meta l4proto":    nftMeta(expr.MetaKeyL4PROTO),
 	"udp dport":       nftPayload(expr.PayloadBaseTransportHeader, 2, 2),
+	"tcp dport":       nftPayload(expr.PayloadBaseTransportHeader, 2, 2),
+	"vlan id":         nftPayload(expr.PayloadBaseLLHeader, 14, 2),
+	"ct direction":    &expr.Ct{Key: expr.CtKeyDIRECTION, Register: nftReg1},
+	"ct state":        &expr.Ct{Key: expr.CtKeySTATE, Register: nftReg1},
 	"rt ip nexthop":   &expr.Rt{Register: nftReg1, Key: expr.RtNexthop4},
 	"rt ip6 nexthop":  &expr.Rt{Register: nftReg1, Key: expr.RtNexthop6},
 
@@ -85,6 +90,7 @@ var (
 	nftEthernet = nftDependency{key: expr.MetaKeyIIFTYPE, value: string(binary.NativeEndian.AppendUint16(nil, unix.ARPHRD_ETHER))}
 	nftICMPv6   = nftDependency{key: expr.MetaKeyL4PROTO, value: string([]byte{unix.IPPROTO_ICMPV6})}
 	nftIGMP     = nftDependency{key: expr.MetaKeyL4PROTO, value: string([]byte{unix.IPPROTO_IGMP})}
+	nftTCP      = nftDependency{key: expr.MetaKeyL4PROTO, value: string([]byte{unix.IPPROTO_TCP})}
 	nftUDP      = nftDependency{key: expr.MetaKeyL4PROTO, value: string([]byte{unix.IPPROTO_UDP})}
 	nftNetwork  = map[nft.Family]map[string]nftDependency{
 		nft.Inet: {
@@ -97,6 +103,7 @@ var (
 			"ip6":        {key: expr.MetaKeyPROTOCOL, value: "\x86\xdd"},
 			"arp":        {frame: true, value: "\x08\x06"},
 			"framed arp": {frame: true, value: "\x08\x06"},
+			"vlan":       {frame: true, value: "\x81\x00"},
 			"frag":       {frame: true, value: "\x86\xdd"},
 			"igmp":       {frame: true, value: "\x08\x00"},
 			"icmpv6":     {frame: true, value: "\x86\xdd"},
@@ -111,6 +118,8 @@ func nftDependencies(family nft.Family, field string) []nftDependency {
 	switch {
 	case layer == "ether" && family != nft.BridgeFamily:
 		return []nftDependency{nftEthernet}
+	case layer == "tcp":
+		return []nftDependency{nftTCP}
 	case layer == "udp":
 		return []nftDependency{nftUDP}
 	case layer == "igmp":
@@ -126,7 +135,7 @@ func nftDependencies(family nft.Family, field string) []nftDependency {
 
 // nftAllDependencies lists every dependency that can stand in a rule of this family.
 func nftAllDependencies(family nft.Family) []nftDependency {
-	all := []nftDependency{nftEthernet, nftICMPv6, nftIGMP, nftUDP}
+	all := []nftDependency{nftEthernet, nftICMPv6, nftIGMP, nftTCP, nftUDP}
 	for _, d := range nftNetwork[family] {
 		all = append(all, d)
 	}
@@ -306,9 +315,19 @@ func encodeNftCompare(t nft.Term) ([]expr.Any, error) {
 	if t.Not {
 		cmp.Op = expr.CmpOpNeq
 	}
-	if field == "frag frag-off" {
+	switch field {
+	case "frag frag-off":
 		cmp.Data = []byte{0, 0}
 		return append(slices.Clone(nftFragOff), cmp), nil
+	case "vlan id", "ct state":
+		return encodeNftBits(field, t)
+	}
+	if first, last, ok := nft.CutRange(t.Value); ok {
+		from, to := &expr.Cmp{Op: expr.CmpOpGte, Register: nftReg1}, &expr.Cmp{Op: expr.CmpOpLte, Register: nftReg1}
+		var err, err2 error
+		from.Data, err = nft.Encode(nft.FieldType(field), first)
+		to.Data, err2 = nft.Encode(nft.FieldType(field), last)
+		return []expr.Any{nftLoads[field], from, to}, errors.Join(err, err2)
 	}
 	p, err := netip.ParsePrefix(t.Value)
 	if err != nil {
@@ -331,6 +350,25 @@ func encodeNftCompare(t nft.Term) ([]expr.Any, error) {
 	size := len(cmp.Data)
 	mask := &expr.Bitwise{SourceRegister: nftReg1, DestRegister: nftReg1, Len: load.Len, Mask: nftMask(p.Bits(), size), Xor: make([]byte, size)}
 	return []expr.Any{&load, mask, cmp}, nil
+}
+
+// encodeNftBits compares the bits of a field that count: a tag's number (without its priority), or a state, of which one bit is set.
+func encodeNftBits(field string, t nft.Term) ([]expr.Any, error) {
+	value, err := nft.Encode(nft.FieldType(field), t.Value)
+	if err != nil {
+		return nil, err
+	}
+	bits := &expr.Bitwise{SourceRegister: nftReg1, DestRegister: nftReg1, Len: uint32(len(value)), Xor: make([]byte, len(value))}
+	cmp := &expr.Cmp{Op: expr.CmpOpEq, Register: nftReg1, Data: value}
+	switch {
+	case field == "ct state":
+		bits.Mask, cmp.Op, cmp.Data = value, expr.CmpOpNeq, make([]byte, len(value))
+	case t.Not:
+		bits.Mask, cmp.Op = []byte{0x0f, 0xff}, expr.CmpOpNeq
+	default:
+		bits.Mask = []byte{0x0f, 0xff}
+	}
+	return []expr.Any{nftLoads[field], bits, cmp}, nil
 }
 
 // nftFragOff loads the offset of a fragment of IPv6, the upper 13 bits of two bytes (RFC 8200 section 4.5).

@@ -21,11 +21,11 @@ var internetHooks = []string{"prerouting", "input", "forward", "output", "postro
 
 // layers are the layers whose fields rules of a family can look at; fields of the interface always can.
 var layers = map[Family][]string{
-	Inet:         {"ip", "ip6", "icmpv6", "l4proto", "udp", "ether"},
-	IP:           {"ip", "l4proto", "udp", "ether"},
-	IP6:          {"ip6", "icmpv6", "l4proto", "udp", "ether"},
+	Inet:         {"ip", "ip6", "icmpv6", "l4proto", "tcp", "udp", "ether"},
+	IP:           {"ip", "l4proto", "tcp", "udp", "ether"},
+	IP6:          {"ip6", "icmpv6", "l4proto", "tcp", "udp", "ether"},
 	ARP:          {"arp", "ether"},
-	BridgeFamily: {"ip", "ip6", "icmpv6", "igmp", "l4proto", "udp", "ether", "arp", "frag", "th", "frame", "framed arp"},
+	BridgeFamily: {"ip", "ip6", "icmpv6", "igmp", "l4proto", "tcp", "udp", "vlan", "ether", "arp", "frag", "th", "frame", "framed arp"},
 }
 
 // Has reports whether packets of the family can have the field, one of Expr's list.
@@ -169,7 +169,7 @@ func (t Table) checkRule(r Rule) error {
 			case "igmp":
 				transport++
 				layer = "ip"
-			case "udp", "l4proto":
+			case "tcp", "udp", "l4proto":
 				transport++
 			}
 			seen[layer] = true
@@ -195,6 +195,9 @@ func (t Table) checkTerm(term Term) error {
 	for _, f := range term.Fields {
 		if !t.Family.Has(f) {
 			return fmt.Errorf("%s is not in packets of family %s", f, t.Family)
+		}
+		if t.Family == ARP && strings.HasPrefix(f, "ct ") {
+			return fmt.Errorf("ARP has no connections")
 		}
 		if f == "meta sdifname" && (t.Family == ARP || t.Family == BridgeFamily) {
 			return fmt.Errorf("family %s has no VRF", t.Family)

@@ -23,21 +23,26 @@ type dataType struct {
 
 // dataTypes are the types that weft's sets, maps and matches use.
 var dataTypes = map[string]dataType{
-	"devgroup":     {4, encodeGroup, func(b []byte) string { return strconv.FormatUint(uint64(binary.NativeEndian.Uint32(b)), 10) }},
-	"mark":         {4, encodeMark, func(b []byte) string { return fmt.Sprintf("0x%08x", binary.NativeEndian.Uint32(b)) }},
-	"ifname":       {16, encodeIfName, func(b []byte) string { return IfName(string(bytes.TrimRight(b, "\x00"))) }},
-	"ipv4_addr":    {4, encodeIP, decodeIP},
-	"ipv6_addr":    {16, encodeIP, decodeIP},
-	"ether_addr":   {6, encodeMAC, func(b []byte) string { return net.HardwareAddr(b).String() }},
-	"arp_op":       {2, encodeName(arpOps, 2), decodeName(arpOps)},
-	"igmp_type":    {1, encodeName(igmpTypes, 1), decodeName(igmpTypes)},
-	"icmpv6_type":  {1, encodeName(icmpv6Types, 1), decodeName(icmpv6Types)},
-	"inet_proto":   {1, encodeName(protocols, 1), decodeName(protocols)},
-	"ether_type":   {2, encodeEtherType, decodeEtherType},
-	"pkt_type":     {1, encodeName(packetTypes, 1), decodeName(packetTypes)},
-	"integer8":     {1, encodeNumber(8), func(b []byte) string { return strconv.Itoa(int(b[0])) }},
-	"integer16":    {2, encodePort, func(b []byte) string { return strconv.Itoa(int(binary.BigEndian.Uint16(b))) }},
-	ndTarget:       {16, encodeTarget, func(b []byte) string { return fmt.Sprintf("0x%x", new(big.Int).SetBytes(b)) }},
+	"devgroup":    {4, encodeGroup, func(b []byte) string { return strconv.FormatUint(uint64(binary.NativeEndian.Uint32(b)), 10) }},
+	"mark":        {4, encodeMark, func(b []byte) string { return fmt.Sprintf("0x%08x", binary.NativeEndian.Uint32(b)) }},
+	"ifname":      {16, encodeIfName, func(b []byte) string { return IfName(string(bytes.TrimRight(b, "\x00"))) }},
+	"ipv4_addr":   {4, encodeIP, decodeIP},
+	"ipv6_addr":   {16, encodeIP, decodeIP},
+	"ether_addr":  {6, encodeMAC, func(b []byte) string { return net.HardwareAddr(b).String() }},
+	"arp_op":      {2, encodeName(arpOps, 2), decodeName(arpOps)},
+	"igmp_type":   {1, encodeName(igmpTypes, 1), decodeName(igmpTypes)},
+	"icmpv6_type": {1, encodeName(icmpv6Types, 1), decodeName(icmpv6Types)},
+	"inet_proto":  {1, encodeName(protocols, 1), decodeName(protocols)},
+	"ether_type":  {2, encodeEtherType, decodeEtherType},
+	"pkt_type":    {1, encodeName(packetTypes, 1), decodeName(packetTypes)},
+	"integer8":    {1, encodeNumber(8), func(b []byte) string { return strconv.Itoa(int(b[0])) }},
+	"integer16":   {2, encodePort, func(b []byte) string { return strconv.Itoa(int(binary.BigEndian.Uint16(b))) }},
+	ndTarget:      {16, encodeTarget, func(b []byte) string { return fmt.Sprintf("0x%x", new(big.Int).SetBytes(b)) }},
+	"vlan_id":     {2, encodeVLAN, func(b []byte) string { return strconv.Itoa(int(binary.BigEndian.Uint16(b))) }},
+	"ct_dir":      {1, encodeName(directions, 1), decodeName(directions)},
+	"ct_state": {4, encodeState, func(b []byte) string {
+		return map[uint32]string{stateRelated: "related"}[binary.NativeEndian.Uint32(b)]
+	}},
 	"inet_service": {2, encodePort, func(b []byte) string { return strconv.Itoa(int(binary.BigEndian.Uint16(b))) }},
 }
 
@@ -63,11 +68,20 @@ var packetTypes = map[string]byte{"broadcast": 1, "multicast": 2}
 var etherTypes = map[string]uint16{"ip": 0x0800, "arp": 0x0806, "ip6": 0x86dd, "8021q": 0x8100, "8021ad": 0x88a8}
 
 // protocols are the transport protocols (IANA's numbers) that rules ask for.
-var protocols = map[string]byte{"igmp": 2, "tcp": 6, "udp": 17, "ipv6-icmp": 58, "vrrp": 112, "255": 255}
+var protocols = map[string]byte{
+	"icmp": 1, "igmp": 2, "tcp": 6, "udp": 17, "gre": 47, "esp": 50, "ah": 51, "ipv6-icmp": 58, "vrrp": 112, "sctp": 132, "255": 255,
+}
+
+// directions of a packet of a connection (IP_CT_DIR_*).
+var directions = map[string]byte{"original": 0, "reply": 1}
+
+// stateRelated is the bit of a packet that begins a connection which another one has announced, or tells of an error of another
+// (NF_CT_STATE_BIT of IP_CT_RELATED).
+const stateRelated = 4
 
 // Encode returns the bytes that stand for a value of this nft data type in a register: in network order, except for
 // device groups and marks, which are in the host's. The types: devgroup, mark, ifname, ipv4_addr, ipv6_addr, ether_addr, arp_op,
-// igmp_type, icmpv6_type, inet_proto, inet_service, ether_type, pkt_type, integer8, integer16 and "@th,64,128", an address as a number. A value that is not in nft's own spelling is an error.
+// igmp_type, icmpv6_type, inet_proto, inet_service, vlan_id, ct_dir, ct_state, ether_type, pkt_type, integer8, integer16 and "@th,64,128", an address as a number. A value that is not in nft's own spelling is an error.
 func Encode(typ, value string) ([]byte, error) {
 	t, ok := dataTypes[typ]
 	if !ok {
@@ -194,6 +208,21 @@ func encodePort(s string) ([]byte, error) {
 		return nil, fmt.Errorf("not a port")
 	}
 	return binary.BigEndian.AppendUint16(nil, uint16(n)), nil
+}
+
+func encodeVLAN(s string) ([]byte, error) {
+	n, err := strconv.ParseUint(s, 10, 12)
+	if err != nil || n == 0 || n == 4095 {
+		return nil, fmt.Errorf("want 1 to 4094")
+	}
+	return binary.BigEndian.AppendUint16(nil, uint16(n)), nil
+}
+
+func encodeState(s string) ([]byte, error) {
+	if s != "related" {
+		return nil, fmt.Errorf("want related")
+	}
+	return binary.NativeEndian.AppendUint32(nil, stateRelated), nil
 }
 
 func encodeNumber(bits int) func(string) ([]byte, error) {

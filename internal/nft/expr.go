@@ -3,6 +3,7 @@
 package nft
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -45,7 +46,10 @@ import (
 //	         | "ether type ip igmp type"                 value: "membership-query"; nft 1.0.6 writes in front what it depends on
 //	         | "icmpv6 type"                             value: a name of icmpv6Types
 //	         | "meta l4proto"                            value: a name of protocols, or "255"
-//	         | "udp dport"                               value: a port
+//	         | "udp dport" | "tcp dport"                 value: a port, or two with "-" between them, the first and the last
+//	         | "vlan id"                                 value: 1 to 4094, of a frame with a tag
+//	         | "ct direction"                            value: "original" | "reply"
+//	         | "ct state"                                value: "related"
 //	         | "rt ip nexthop" | "rt ip6 nexthop"        whom the packet goes to next, at the hook forward; only looked up
 //
 // A packet in fragments has its transport header in the first one: what is asked of that header, the others do not have, and
@@ -75,7 +79,7 @@ type Term struct {
 // field is something of a packet that can be compared.
 type field struct {
 	typ   string // nft data type
-	layer string // what the packet has to be: "ip", "ip6", "igmp", "icmpv6", "arp", "ether", "frame", "framed arp", "frag", "th", or "" for any
+	layer string // what the packet has to be: "ip", "ip6", "igmp", "icmpv6", "tcp", "vlan", "arp", "ether", "frame", "framed arp", "frag", "th", or "" for any
 }
 
 var fields = map[string]field{
@@ -107,6 +111,10 @@ var fields = map[string]field{
 	"ether type ip igmp type": {"igmp_type", "igmp"},
 	"meta l4proto":            {"inet_proto", "l4proto"},
 	"udp dport":               {"inet_service", "udp"},
+	"tcp dport":               {"inet_service", "tcp"},
+	"vlan id":                 {"vlan_id", "vlan"},
+	"ct direction":            {"ct_dir", ""},
+	"ct state":                {"ct_state", ""},
 	"rt ip nexthop":           {"ipv4_addr", ""},
 	"rt ip6 nexthop":          {"ipv6_addr", ""},
 }
@@ -136,7 +144,7 @@ const (
 // FieldType returns the nft data type of a field of the packet, such as "ipv4_addr" for "ip saddr"; "" for an unknown field.
 func FieldType(name string) string { return fieldOf(name).typ }
 
-// FieldLayer returns what a packet has to be for the field to be in it: "ip", "ip6", "icmpv6", "udp", "l4proto" (any of IP),
+// FieldLayer returns what a packet has to be for the field to be in it: "ip", "ip6", "icmpv6", "udp", "tcp", "l4proto" (any of IP), "vlan",
 // "arp", "ether", "frag" (a fragment of IPv6), "th" (any with a transport header), "frame" (one that is bridged), "framed arp", or "" for a field that every packet has.
 func FieldLayer(name string) string { return fieldOf(name).layer }
 
@@ -311,6 +319,12 @@ func parseMatch(s string) (Term, error) {
 	if t.Fields[0] == ndTarget || strings.HasPrefix(t.Fields[0], "rt ") {
 		return Term{}, fmt.Errorf("%s is only looked up", t.Fields[0])
 	}
+	if _, _, ok := CutRange(t.Value); ok && t.Not {
+		return Term{}, fmt.Errorf("a range is not to be missed")
+	}
+	if t.Fields[0] == "ct state" && t.Not {
+		return Term{}, fmt.Errorf("want related")
+	}
 	if t.Fields[0] == "frag frag-off" && t.Value != "0" {
 		return Term{}, fmt.Errorf("want %q or %q", notFirst, first)
 	}
@@ -346,8 +360,21 @@ func (t Term) checkSet() error {
 // ofInterface reports whether the field is an interface's, its name or its group.
 func ofInterface(f string) bool { return fields[f].typ == "ifname" || fields[f].typ == "devgroup" }
 
-// checkValue checks a value to compare with: addresses can be prefixes.
+// CutRange takes a range of ports apart.
+func CutRange(value string) (first, last string, ok bool) {
+	first, last, ok = strings.Cut(value, "-")
+	a, err := strconv.ParseUint(first, 10, 16)
+	b, err2 := strconv.ParseUint(last, 10, 16)
+	return first, last, ok && err == nil && err2 == nil && a < b
+}
+
+// checkValue checks a value to compare with: addresses can be prefixes, ports ranges.
 func checkValue(typ, value string) error {
+	if first, last, ok := CutRange(value); typ == "inet_service" && ok {
+		_, err := Encode(typ, first)
+		_, err2 := Encode(typ, last)
+		return errors.Join(err, err2)
+	}
 	if typ != "ipv4_addr" && typ != "ipv6_addr" || !strings.Contains(value, "/") {
 		_, err := Encode(typ, value)
 		return err

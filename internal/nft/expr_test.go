@@ -28,6 +28,10 @@ func TestParse(t *testing.T) {
 		"add @asked { meta sdifname . ip6 daddr }":  {Op: "note", Fields: []string{"meta sdifname", "ip6 daddr"}, Set: "asked"},
 		"meta sdifname . ip daddr @asked":           {Op: "match", Fields: []string{"meta sdifname", "ip daddr"}, Set: "asked"},
 		"meta sdifname . rt ip6 nexthop @asked":     {Op: "match", Fields: []string{"meta sdifname", "rt ip6 nexthop"}, Set: "asked"},
+		"tcp dport 8000-8100":                       {Op: "match", Fields: []string{"tcp dport"}, Value: "8000-8100"},
+		"vlan id 992":                               {Op: "match", Fields: []string{"vlan id"}, Value: "992"},
+		"ct direction reply":                        {Op: "match", Fields: []string{"ct direction"}, Value: "reply"},
+		"ct state related":                          {Op: "match", Fields: []string{"ct state"}, Value: "related"},
 		"udp dport 67":                              {Op: "match", Fields: []string{"udp dport"}, Value: "67"},
 		"meta l4proto != ipv6-icmp":                 {Op: "match", Fields: []string{"meta l4proto"}, Not: true, Value: "ipv6-icmp"},
 		"iifgroup 8700993":                          {Op: "match", Fields: []string{"iifgroup"}, Value: "8700993"},
@@ -99,6 +103,15 @@ fib saddr type local
 fib daddr type unicast
 udp dport 65536
 udp dport http
+tcp dport 8100-8000
+tcp dport 80-80
+tcp dport != 80-90
+tcp dport 80-65536
+vlan id 0
+vlan id 4095
+ct state new
+ct state != related
+ct direction both
 meta l4proto 17
 meta l4proto 58
 fib saddr . iif oif
