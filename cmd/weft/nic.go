@@ -31,6 +31,7 @@ type nicFlags struct {
 	macs, sources, trust   []string // port security
 	tagged                 []string
 	rates                  spec.Rates
+	groups                 []string // of the firewall
 	force                  bool
 }
 
@@ -72,7 +73,7 @@ func (f *nicFlags) describe(n *spec.NIC) (err error) {
 		return err
 	}
 	n.MACs, n.Trust, n.Tagged = nil, f.trust, f.tagged
-	n.Rates = rates(f.rates)
+	n.Rates, n.Groups = rates(f.rates), f.groups
 	for _, mac := range f.macs {
 		n.MACs = append(n.MACs, strings.ToLower(mac))
 	}
@@ -87,8 +88,9 @@ func (f *nicFlags) security(c *cobra.Command) {
 	c.Flags().StringSliceVar(&f.trust, "trust", nil, "bridged: parts of port security that do not hold for the guest, of "+strings.Join(spec.Trusts, ","))
 }
 
-// limits adds the flags about how fast a guest is.
+// limits adds the flags about what comes to a guest, and how fast it is.
 func (f *nicFlags) limits(c *cobra.Command) {
+	c.Flags().StringSliceVar(&f.groups, "group", nil, "what may come in: groups of the node file, or protected, limited or unprotected (default: everything)")
 	c.Flags().StringVar(&f.rates.In, "rate-in", "", "what the guest receives in a second, such as 100mbit (none: no limit; default the network's)")
 	c.Flags().StringVar(&f.rates.Out, "rate-out", "", "what the guest sends in a second")
 	c.Flags().StringVar(&f.rates.BurstIn, "burst-in", "", "what the guest receives at once above the rate, such as 256kb (default 128kb or 20 ms of the rate)")

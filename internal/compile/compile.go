@@ -37,6 +37,7 @@ func Compile(node *spec.Node, nics []spec.NIC) (*netstate.State, error) {
 	b.declared()
 	b.networks()
 	b.plug(nics)
+	b.members(nics)
 	b.trunks()
 	b.routing()
 	b.settings()

@@ -5,6 +5,7 @@ package compile
 import (
 	"fmt"
 	"maps"
+	"slices"
 
 	"weft/internal/netstate"
 	"weft/internal/nft"
@@ -130,6 +131,7 @@ func (b *builder) guardLink(who string, n *spec.Network, f family) {
 func (b *builder) guardNIC(who string, n *spec.Network, nic *spec.NIC) {
 	name := nft.IfName(nic.Name)
 	b.element(who, nft.Inet, setMACs, "", name, canonicalMAC(nic.MAC))
+	b.firewalled(who, nft.Inet, nic)
 	if nic.Prepared {
 		return
 	}
@@ -192,14 +194,15 @@ const (
 // Drops returns the reasons for which guards drop packets, in words, by the chain that counts them.
 func Drops() map[string]string {
 	all := map[string]string{
-		dropAnswer:  "ARP of the node for an address that is no guest's here",
-		dropARP:     "ARP of a guest from an address that is not its own",
-		dropFlood:   "a guest had the host learn neighbours too fast",
-		dropHairpin: "from the VLAN and bound for the VLAN: a router's stale cache",
-		dropHost:    "what a guest has no business to tell the host",
-		dropMAC:     "not the guest's MAC",
-		dropProxy:   "a question for a neighbour that is not a guest here",
-		dropSource:  "not the guest's address, or from an uplink one of a guest here",
+		dropAnswer:   "ARP of the node for an address that is no guest's here",
+		dropARP:      "ARP of a guest from an address that is not its own",
+		dropFirewall: "no group of the guest's allows it to come in",
+		dropFlood:    "a guest had the host learn neighbours too fast",
+		dropHairpin:  "from the VLAN and bound for the VLAN: a router's stale cache",
+		dropHost:     "what a guest has no business to tell the host",
+		dropMAC:      "not the guest's MAC",
+		dropProxy:    "a question for a neighbour that is not a guest here",
+		dropSource:   "not the guest's address, or from an uplink one of a guest here",
 	}
 	maps.Copy(all, bridgeDrops)
 	return all
@@ -248,15 +251,16 @@ func (b *builder) inetGuard() nft.Table {
 			},
 			{
 				Name: "forward", Type: "filter", Hook: "forward", Policy: "accept",
-				Rules: []nft.Rule{
+				Rules: slices.Concat([]nft.Rule{
 					rule("oifgroup @"+setTaps, nft.Judged), rule("oifgroup @"+setRuleTaps, nft.Judged),
 					rule("iifgroup @"+setRuleLinks, "oifgroup @"+setRuleLinks, "jump "+dropHairpin),
 					rule("ip6 daddr fe80::/10", "jump to_link"),
+				}, b.toFirewall(), []nft.Rule{
 					rule("oifname . ip6 daddr @"+setOnLink6, "jump to_neighbour_from_vrf"),
 					rule("oifname . ip daddr @"+setOnLink4, "jump to_neighbour_from_vrf"),
 					rule("iifgroup @"+setRuleTaps, "oifname . ip6 daddr @"+setRuleLink6, "jump to_neighbour_from_rule_tap"),
 					rule("iifgroup @"+setRuleTaps, "oifname . ip daddr @"+setRuleLink4, "jump to_neighbour_from_rule_tap"),
-				},
+				}),
 			},
 			// The kernel sends on what is for a link-local address that is not its own, out where it came in, and asks for it there.
 			{Name: "to_link", Rules: []nft.Rule{
@@ -267,28 +271,8 @@ func (b *builder) inetGuard() nft.Table {
 			toNeighbour("to_neighbour_from_vrf", "meta sdifname"),
 		},
 	}
-	if zones := b.zones(); len(zones) > 0 {
-		t.Chains = append(t.Chains, nft.Chain{
-			Name: "zones", Type: "filter", Hook: "prerouting", Priority: zonePriority, Policy: "accept", Rules: zones,
-		})
-	}
+	b.raise(&t)
 	return t.Canonical()
-}
-
-// zones are the rules that give the connections of networks a zone each. There are none where nobody asks for them: a rule
-// about connections has the whole host track them.
-func (b *builder) zones() []nft.Rule {
-	var rules []nft.Rule
-	for _, name := range sorted(b.node.Networks) {
-		n := b.node.Networks[name]
-		if n.Mode != spec.Routed || !n.Conntrack {
-			continue
-		}
-		for _, group := range []uint32{netstate.GroupTap + n.Number(), netstate.GroupUplink + n.Number()} {
-			rules = append(rules, rule(nft.Expr(fmt.Sprintf("iifgroup %d", group)), nft.Expr(fmt.Sprintf("ct zone set %d", n.TableNumber()))))
-		}
-	}
-	return rules
 }
 
 // fromTap is what a guest may send: from its MAC and its addresses, and without an address what it takes to get one. The

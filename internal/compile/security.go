@@ -114,6 +114,7 @@ func (b *builder) secureNIC(who string, n *spec.Network, nic *spec.NIC) {
 	for _, text := range append([]string{nic.MAC}, nic.MACs...) {
 		b.element(who, nft.BridgeFamily, setMACs, "", name, canonicalMAC(text))
 	}
+	b.firewalled(who, nft.BridgeFamily, nic)
 	if n.Mode == spec.Private {
 		b.element(who, nft.BridgeFamily, setPrefixes, "", name, n.MACPrefix(nic.MAC))
 	}
@@ -170,9 +171,10 @@ func (b *builder) bridgeGuard() nft.Table {
 			},
 			// What a bridge does not forward comes here, too, and would be the tap's own.
 			{Name: "input", Type: "filter", Hook: "input", Policy: "accept", Rules: []nft.Rule{rule("iifgroup @"+setClosed, "drop")}},
-			{Name: "forward", Type: "filter", Hook: "forward", Policy: "accept", Rules: []nft.Rule{
-				rule("oifgroup @"+setTaps, nft.Judged), rule("iifgroup @"+setTaps, "accept"), rule("oifgroup . ether saddr @"+here, "jump "+dropReflected),
-			}},
+			{Name: "forward", Type: "filter", Hook: "forward", Policy: "accept", Rules: slices.Concat([]nft.Rule{
+				rule("oifgroup @"+setTaps, nft.Judged), rule("iifgroup @"+setTaps, "jump from_guest"), rule("oifgroup . ether saddr @"+here, "jump "+dropReflected),
+			}, b.toFirewall())},
+			{Name: "from_guest", Rules: append(b.toFirewall(), rule("accept"))},
 			{Name: "from_tap", Rules: []nft.Rule{
 				rule(nft.Judged),
 				rule("iifname . ether saddr != @"+setMACs, "jump "+dropMAC),
@@ -201,6 +203,7 @@ func (b *builder) bridgeGuard() nft.Table {
 	if mask := privateMask(b.node); mask != "" {
 		keepApart(&t, mask)
 	}
+	b.raise(&t)
 	return t.Canonical()
 }
 

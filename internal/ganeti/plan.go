@@ -102,16 +102,7 @@ func (p *planner) tags() error {
 			p.note("NETWORK_TAGS: %s is not yet supported", t)
 		}
 	}
-	for _, t := range p.e.Tags {
-		// synnefo:network:IDENT:PROFILE, where IDENT is the NIC's index, name or UUID
-		f := strings.Split(t, ":")
-		if len(f) != 4 || f[0] != "synnefo" || f[1] != "network" || f[3] == "unprotected" {
-			continue
-		}
-		if id := f[2]; id == fmt.Sprint(p.e.Index) || id == p.e.Name || strings.EqualFold(id, p.e.ID) {
-			p.note("TAGS: the firewall profile %s (%s) is not yet supported: the guest is as reachable as without it", f[3], t)
-		}
-	}
+	p.profile()
 	if p.Settings.IPSpoof && p.e.Mode == Routed {
 		p.note("IPSPOOF of gnt-networking is not supported: the guest sends from its own addresses only")
 	}
@@ -119,6 +110,32 @@ func (p *planner) tags() error {
 		p.note("TAP_CONSTANT_MAC %s is not supported: the tap has %s", quoted(p.Settings.TapMAC), defaults().TapMAC)
 	}
 	return nil
+}
+
+// profile puts the NIC in the group that an instance's tag asks for, synnefo:network:IDENT:PROFILE, where IDENT is the NIC's index, name or
+// UUID: a profile or a group of the node file. Of several tags the last one holds.
+func (p *planner) profile() {
+	nic := &p.plan.NIC
+	for _, t := range p.e.Tags {
+		f := strings.Split(t, ":")
+		if len(f) != 4 || f[0] != "synnefo" || f[1] != "network" {
+			continue
+		}
+		if id := f[2]; id != fmt.Sprint(p.e.Index) && id != p.e.Name && !strings.EqualFold(id, p.e.ID) {
+			continue
+		}
+		_, there := p.Node.Group(f[3])
+		switch {
+		case f[3] == spec.Unprotected:
+			nic.Groups = nil
+		case p.Node.Groups == nil:
+			p.note("TAGS: %s: the node file has no groups, and no firewall without them (groups: {} is for the profiles alone): the guest is as reachable as without it", t)
+		case !there:
+			p.note("TAGS: %s: there is no group %s in the node file: the guest is as reachable as without it", t, f[3])
+		default:
+			nic.Groups = []string{f[3]}
+		}
+	}
 }
 
 // ext takes LINK for the name of a network of the node file.

@@ -44,8 +44,34 @@ func spelled(p Plan, err error) string {
 const foreign100 = `{"mode":"routed","uplink":"bond0.100","table":100,"ipv4":{"subnet":"198.51.100.0/24","gateway":"198.51.100.1"},` +
 	`"ipv6":{"subnet":"2001:db8:100::/64","gateway":"2001:db8:100::1","uplink":"bond0.106"},"managed":false}`
 
+func TestProfiles(t *testing.T) {
+	site := testSite(t)
+	site.Node.Groups = map[string]*spec.Group{"web": {}}
+	for tags, want := range map[string]string{
+		"":                            "",
+		"synnefo:network:0:protected": "protected",
+		"synnefo:network:1:protected": "",
+		"synnefo:network:0:protected|synnefo:network:0:web":         "web",
+		"synnefo:network:0:limited|synnefo:network:0:unprotected":   "",
+		"synnefo:network:0:limited|synnefo:network:1:unprotected|x": "limited",
+		"synnefo:network:0:closed":                                  "# TAGS: synnefo:network:0:closed: there is no group closed in the node file: the guest is as reachable as without it",
+	} {
+		p, err := site.Plan(with(t, "NETWORK_TAGS= TAGS="+tags), ColdStart)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := strings.Join(p.NIC.Groups, " ")
+		for _, n := range p.Notes {
+			got += "# " + n
+		}
+		if got != want {
+			t.Errorf("%s: %s, want %s", tags, got, want)
+		}
+	}
+}
+
 func TestPlan(t *testing.T) {
-	const dhcp = " # NETWORK_TAGS: nfdhcpd is not yet supported # TAGS: the firewall profile protected (synnefo:network:0:protected) is not yet supported: the guest is as reachable as without it"
+	const dhcp = " # NETWORK_TAGS: nfdhcpd is not yet supported # TAGS: synnefo:network:0:protected: the node file has no groups, and no firewall without them (groups: {} is for the profiles alone): the guest is as reachable as without it"
 	for _, test := range []struct{ name, set, want string }{
 		{"table", "TAGS= NETWORK_TAGS=", "pub4 198.51.100.2 2001:db8:100:0:a800:ff:fecc:8976 probe " + foreign100},
 		{"notes", "", "pub4 198.51.100.2 2001:db8:100:0:a800:ff:fecc:8976 probe " + foreign100 + dhcp},

@@ -212,7 +212,7 @@ func (t Table) checkTerm(term Term) error {
 			return fmt.Errorf("family %s does not change addresses of IPv6", t.Family)
 		}
 	case "zone":
-		if t.Family == ARP || t.Family == BridgeFamily {
+		if t.Family == ARP {
 			return fmt.Errorf("family %s has no connections", t.Family)
 		}
 	case "fib":

@@ -56,6 +56,7 @@ func (c *checker) check() {
 	c.checkRules()
 	c.checkNeighbours()
 	c.checkSysctls()
+	c.checkGroups()
 }
 
 // collect gathers the interfaces that the file describes or makes, and refuses a name with two meanings.

@@ -193,9 +193,7 @@ func (d *decoder) table(n *yaml.Node, p path, k key, v reflect.Value) {
 		d.value(vn, q, key{form: k.form}, e)
 		out.SetMapIndex(reflect.ValueOf(kn.Value), e)
 	})
-	if out.Len() > 0 {
-		v.Set(out)
-	}
+	v.Set(out)
 }
 
 func (d *decoder) list(n *yaml.Node, p path, k key, v reflect.Value) {
@@ -227,7 +225,7 @@ func (d *decoder) scalar(n *yaml.Node, p path, k key, v reflect.Value) {
 		return
 	}
 	tag := n.ShortTag()
-	isText := tag == "!!str" || k.form == sysctlText && (tag == "!!int" || tag == "!!float")
+	isText := tag == "!!str" || k.form == sysctlText && (tag == "!!int" || tag == "!!float") || k.form == portText && tag == "!!int"
 	var why string
 	switch v.Kind() {
 	case reflect.Bool:

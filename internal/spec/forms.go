@@ -31,6 +31,12 @@ func misspelled(text string, f form) string {
 		return badMask(text)
 	case destText:
 		return badDest(text)
+	case groupText:
+		return badGroup(text)
+	case portText:
+		return badPorts(text)
+	case fromText:
+		return badFrom(text)
 	case rateText:
 		return badRate(text)
 	case sizeText:

@@ -13,6 +13,9 @@ const (
 	maskText        // leading bits of a MAC address
 	destText        // "default", a prefix or an address
 	subnetText      // a prefix without host bits
+	groupText       // the name of a group
+	portText        // a port, which may be a number, or a range
+	fromText        // a prefix, an address or a group
 	rateText        // bits per second
 	sizeText        // bytes
 	sysctlText      // the name of a setting; its value may be a number
@@ -57,6 +60,15 @@ var keys = map[string]key{
 	"Node.neighbours": {doc: "Permanent neighbour entries, and addresses that the node answers for."},
 	"Node.sysctls":    {doc: "Kernel settings below net., as in sysctl.conf; a dot in an interface's name is written as a slash.", names: sysctlText, form: sysctlText, example: map[string]any{"net.ipv4.conf.bond0/993.log_martians": "1"}},
 	"Node.networks":   {doc: "Networks that virtual machines are plugged into, by name.", names: netName},
+
+	"Node.groups": {doc: "What may come in to virtual machines, by the name of the group that they are in (weft nic add --group). The profiles protected (answers to what the guest began, and ICMP), limited (and TCP 22 and 3389) and unprotected (everything) are there already: groups: {} is enough for them. Without this key there is no firewall, and nothing of it that tracks connections.", names: groupText},
+
+	"Group.allow":   {doc: "What comes in besides answers to what the guest itself began. Whatever no rule of any group of the guest's allows is dropped."},
+	"Group.members": {doc: "Addresses of the group's guests on other nodes, for rules that say from: group:NAME. Those of this node are known.", form: subnetText, unique: true, example: []any{"192.0.2.128/25"}},
+
+	"Allow.proto": oneOf("The protocol; icmp is ICMP and ICMPv6.", Protocols...).must(),
+	"Allow.ports": {doc: "Ports of the guest's, and ranges of them; only for tcp and udp. Default all.", form: portText, unique: true, example: []any{80, "8000-8100"}},
+	"Allow.from":  {doc: "Who may send it: prefixes, addresses, and groups by their members' addresses. Default anybody.", form: fromText, unique: true, example: []any{"192.0.2.0/24", "group:web"}},
 
 	"Link.mtu":       num(68, 65535, "Largest packet in bytes, not above that of the device below; at least 1280 where IPv6 is used.", 9000),
 	"Link.mac":       {doc: "MAC address.", form: macText, example: "02:00:00:00:00:01"},

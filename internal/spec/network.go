@@ -159,12 +159,12 @@ func (n *NIC) Equal(o *NIC) bool {
 		return n == o
 	}
 	if !slices.Equal(n.Addresses, o.Addresses) || !slices.Equal(n.Prefixes, o.Prefixes) || !n.Was.Equal(o.Was) ||
-		!slices.Equal(n.MACs, o.MACs) || !slices.Equal(n.Sources, o.Sources) || !slices.Equal(n.Trust, o.Trust) || !slices.Equal(n.Tagged, o.Tagged) {
+		!slices.Equal(n.MACs, o.MACs) || !slices.Equal(n.Sources, o.Sources) || !slices.Equal(n.Trust, o.Trust) || !slices.Equal(n.Tagged, o.Tagged) || !slices.Equal(n.Groups, o.Groups) {
 		return false
 	}
 	a, b := *n, *o
 	a.Addresses, a.Prefixes, a.Was = b.Addresses, b.Prefixes, b.Was // compared; an empty list is as good as none
-	a.MACs, a.Sources, a.Trust, a.Tagged = b.MACs, b.Sources, b.Trust, b.Tagged
+	a.MACs, a.Sources, a.Trust, a.Tagged, a.Groups = b.MACs, b.Sources, b.Trust, b.Tagged, b.Groups
 	return reflect.DeepEqual(a, b)
 }
 

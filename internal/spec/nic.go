@@ -153,6 +153,9 @@ func CheckNICs(node *Node, nics []NIC) error {
 	for i := range nics {
 		nic := &nics[i]
 		mistakes := append(nic.mistakes(), n.among(nic)...)
+		for _, why := range n.groupMistakes(nic) {
+			mistakes = append(mistakes, Error{Path: "nic " + nic.Name, Msg: why})
+		}
 		if net := node.Networks[nic.Network]; net != nil {
 			mistakes = append(mistakes, n.inNetwork(nic, net)...)
 		} else {
@@ -180,12 +183,7 @@ type tenantIP struct {
 	network string
 }
 
-func (n *nicChecker) meant(network string) string {
-	if m := closest(network, n.nets); m != "" {
-		return fmt.Sprintf(" (did you mean %q?)", m)
-	}
-	return ""
-}
+func (n *nicChecker) meant(network string) string { return meant(network, n.nets) }
 
 // among compares a NIC with those before it.
 func (n *nicChecker) among(nic *NIC) Errors {

@@ -48,6 +48,8 @@ var sections = []section{
 	{"Network", "networks", ""},
 	{"Prefix", "ipv4 and ipv6 of a network", ""},
 	{"Rates", "rates of a network", ""},
+	{"Group", "groups", ""},
+	{"Allow", "allow of a group", ""},
 	{"Route", "routes", ""},
 	{"Rule", "rules", ""},
 	{"Neighbour", "neighbours", ""},

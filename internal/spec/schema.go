@@ -121,6 +121,14 @@ func textSchema(s *jsonschema.Schema, k key) {
 		s.Pattern = `^[0-9a-fA-F][02468aceACE](:[0-9a-fA-F]{2}){5}$`
 	case maskText:
 		s.Pattern = `^[fF]{2}(:[0-9a-fA-F]{2}){5}$`
+	case groupText:
+		s.Pattern = `^[a-z][a-z0-9_]*$`
+		length(1, maxGroupName)
+	case portText:
+		s.Type, s.Types = "", []string{"string", "integer"}
+		s.Pattern = `^[0-9]{1,5}(-[0-9]{1,5})?$`
+	case fromText:
+		s.Pattern = `^([0-9a-fA-F:.]+(/[0-9]{1,3})?|group:[a-z][a-z0-9_]*)$`
 	case rateText:
 		s.Pattern = `^[0-9.]+([kmgKMG][iI]?)?[bB][iI][tT]$`
 	case sizeText:

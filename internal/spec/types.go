@@ -24,6 +24,7 @@ type Node struct {
 	Neighbours []Neighbour         `yaml:"neighbours,omitempty" json:"neighbours,omitempty"`
 	Sysctls    map[string]string   `yaml:"sysctls,omitempty" json:"sysctls,omitempty"`   // "net.ipv4.conf.bond0/993.proxy_arp" or with slashes
 	Networks   map[string]*Network `yaml:"networks,omitempty" json:"networks,omitempty"` // what VMs are plugged into
+	Groups     map[string]*Group   `yaml:"groups,omitempty" json:"groups,omitempty"`     // what may come in to VMs
 
 	src *source // where it all stands in the file; nil for a Node that came from none
 }
@@ -181,6 +182,7 @@ type NIC struct {
 	Sources   []netip.Addr   `json:"sources,omitempty"`   // bridged: further addresses that it may use: shared ones, link-local ones
 	Trust     []string       `json:"trust,omitempty"`     // bridged: which of Trusts do not hold for it
 	Tagged    []string       `json:"tagged,omitempty"`    // bridged: further networks, which the guest has by the tags of their VLANs
+	Groups    []string       `json:"groups,omitempty"`    // what may come in: what any of these allows; everything, if there are none
 	Rates     *Rates         `json:"rates,omitempty"`     // how fast it sends and receives, whatever the network says
 	Instance  string         `json:"instance,omitempty"`  // the VM's name at the hypervisor, for people
 	Prepared  bool           `json:"prepared,omitempty"`  // the guest does not run here yet: the tap is plugged in and guarded, and the node answers for none of its addresses

@@ -100,7 +100,7 @@ func (w writer) value(v reflect.Value, k key, p path) *yaml.Node {
 	case reflect.Slice:
 		return w.list(v, k, p)
 	case reflect.String:
-		if k.form == sysctlText && decimal(v.String()) {
+		if (k.form == sysctlText || k.form == portText) && decimal(v.String()) {
 			return &yaml.Node{Kind: yaml.ScalarNode, Value: v.String()}
 		}
 		return text(v.String())
