@@ -119,10 +119,21 @@ func TestTelling(t *testing.T) {
 		m.Data = body
 		return m
 	}
+	group := func(typ netlink.HeaderType, state uint8) netlink.Message {
+		m := newMessage(&mdbHeader{Family: unix.AF_BRIDGE})
+		m.nested(mdbaMDB, func() {
+			m.nested(mdbaMDBEntry, func() { m.bytes(mdbaMDBEntryInfo, *newMessage(&mdbEntry{State: state})) })
+		})
+		return netlink.Message{Header: netlink.Header{Type: typ}, Data: *m}
+	}
 	for _, tt := range []struct {
 		m    netlink.Message
 		want bool
 	}{
+		{group(unix.RTM_NEWMDB, 0), false}, // a guest listens
+		{group(unix.RTM_NEWMDB, mdbPermanent), true},
+		{group(rtmDelMDB, mdbPermanent), true},
+		{netlink.Message{Header: netlink.Header{Type: unix.RTM_NEWMDB}}, false},
 		{netlink.Message{Header: netlink.Header{Type: unix.RTM_NEWLINK}}, true},
 		{neigh(unix.RTM_NEWNEIGH, unix.AF_INET, unix.NUD_REACHABLE, 0), false},
 		{neigh(unix.RTM_DELNEIGH, unix.AF_INET, unix.NUD_STALE, 0), false},

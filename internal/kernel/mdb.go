@@ -31,6 +31,8 @@ type mdbHeader struct {
 	Ifindex int32
 }
 
+const sizeofMDBHeader = 8
+
 // mdbEntry is struct br_mdb_entry.
 type mdbEntry struct {
 	Ifindex int32
@@ -54,22 +56,35 @@ func (h *Host) observeMDB(ctx context.Context, s *netstate.State, ls links) erro
 		return err
 	}
 	for _, b := range bodies {
-		if len(b) < 8 {
+		if len(b) < sizeofMDBHeader {
 			continue
 		}
 		bridge := ls.name[int32(native.Uint32(b[4:]))]
-		each(b[8:], mdbaMDB, func(mdb []byte) {
-			each(mdb, mdbaMDBEntry, func(entry []byte) {
-				each(entry, mdbaMDBEntryInfo, func(info []byte) {
-					if m, ok := parseMDB(info, ls); ok && bridge != "" {
-						m.Bridge = bridge
-						s.Put(m)
-					}
-				})
-			})
+		eachMDB(b, func(info []byte) {
+			if m, ok := parseMDB(info, ls); ok && bridge != "" {
+				m.Bridge = bridge
+				s.Put(m)
+			}
 		})
 	}
 	return nil
+}
+
+// permanentMDB reports whether a message tells of a permanent entry.
+func permanentMDB(b []byte) bool {
+	permanent := false
+	eachMDB(b, func(info []byte) { permanent = permanent || len(info) > 4 && info[4] == mdbPermanent })
+	return permanent
+}
+
+// eachMDB calls f with every struct br_mdb_entry of a message.
+func eachMDB(b []byte, f func([]byte)) {
+	if len(b) < sizeofMDBHeader {
+		return
+	}
+	each(b[sizeofMDBHeader:], mdbaMDB, func(mdb []byte) {
+		each(mdb, mdbaMDBEntry, func(entry []byte) { each(entry, mdbaMDBEntryInfo, f) })
+	})
 }
 
 // each calls f with every attribute of the type.

@@ -117,9 +117,12 @@ func (h *Host) isExpected(m netlink.Message) bool {
 	return mac != "" && (*guests)[int(index)] == mac
 }
 
-// telling reports whether an event is about something that Observe reads: neighbours that come and go by themselves
-// are not.
+// telling reports whether an event is about something that Observe reads: neighbours that come and go by themselves are not, nor are
+// the groups that guests listen to.
 func telling(m netlink.Message) bool {
+	if m.Header.Type == unix.RTM_NEWMDB || m.Header.Type == rtmDelMDB {
+		return permanentMDB(m.Data)
+	}
 	if m.Header.Type != unix.RTM_NEWNEIGH && m.Header.Type != unix.RTM_DELNEIGH || len(m.Data) < sizeofNeighHeader {
 		return true
 	}
