@@ -109,7 +109,9 @@ func (b *builder) raise(t *nft.Table) {
 	judge = append(judge, rule("jump "+dropFirewall))
 	t.Chains = append(t.Chains, verdict(dropFirewall))
 	if t.Family == nft.BridgeFamily { // what is no IP goes on
-		t.Chains = append(t.Chains, nft.Chain{Name: "firewall_ip", Rules: judge})
+		t.Chains = append(t.Chains, nft.Chain{Name: "firewall_ip", Rules: judge},
+			nft.Chain{Name: "from_dhcp", Rules: []nft.Rule{rule("udp sport 67", "accept")}},
+			nft.Chain{Name: "from_dhcp6", Rules: []nft.Rule{rule("udp sport 547", "accept")}})
 		judge = []nft.Rule{rule("ether type ip", "jump firewall_ip"), rule("ether type ip6", "jump firewall_ip")}
 	}
 	t.Chains = append(t.Chains, nft.Chain{Name: "firewall", Rules: judge})
@@ -126,7 +128,7 @@ func (b *builder) toFirewall() []nft.Rule {
 // link is what a guest on a bridge needs to hear: neighbour discovery, routers, who listens to what, and the answers of DHCP, which are
 // to all.
 func link() []nft.Rule {
-	rules := []nft.Rule{rule("meta l4proto igmp", "accept"), rule("udp dport 68", "accept"), rule("udp dport 546", "accept")}
+	rules := []nft.Rule{rule("meta l4proto igmp", "accept"), rule("udp dport 68", "jump from_dhcp"), rule("udp dport 546", "jump from_dhcp6")}
 	for _, typ := range []string{
 		"nd-router-solicit", "nd-router-advert", "nd-neighbor-solicit", "nd-neighbor-advert", "nd-redirect",
 		"mld-listener-query", "mld-listener-report", "mld-listener-done", "mld2-listener-report",
@@ -207,27 +209,27 @@ func allowed(a spec.Allow) []nft.Rule {
 	return rules
 }
 
-// Zones of connections: a routed network has its table's number, a bridged one its VLAN's after these.
-const (
-	zoneBridged = 0xe000
-	zonePrivate = 0xf000
-)
+// zonePrivate is where the zones of private networks begin, as spec.FirstBridgedZone for bridged ones: the VLAN's number is added. A routed
+// network has its table's number.
+const zonePrivate = spec.FirstBridgedZone + 0x1000
 
-// zone returns the zone of a network's connections. What somebody else's uplink brings gets none, so that network's have none either.
-func (b *builder) zone(name string) (zone uint32, ok bool) {
-	n := b.node.Networks[name]
+// zone returns the zone of a network's connections, 0 for that of the host. What somebody else's uplink brings gets none, so that network's
+// have none either; nor have those of networks with one number, whose taps are one group.
+func (b *builder) zone(n *spec.Network) uint32 {
+	for _, other := range b.node.Networks {
+		if other != n && other.Number() == n.Number() {
+			return 0
+		}
+	}
 	switch {
 	case !n.IsManaged():
-		return 0, false
+		return 0
 	case n.Mode == spec.Bridged:
-		return zoneBridged + uint32(n.VLAN), true
+		return spec.FirstBridgedZone + uint32(n.VLAN)
 	case n.Mode == spec.Private:
-		return zonePrivate + uint32(n.VLAN), true
+		return zonePrivate + uint32(n.VLAN)
 	}
-	if n.TableNumber() >= zoneBridged && b.node.Groups != nil {
-		b.errs = append(b.errs, fmt.Errorf("networks.%s: table %d: the connections of bridged networks have this number; want one below %d", name, n.TableNumber(), zoneBridged))
-	}
-	return n.TableNumber(), true
+	return n.TableNumber()
 }
 
 // zones are the rules that give the connections of networks a zone each. There are none where nobody asks for them: a rule
@@ -239,8 +241,8 @@ func (b *builder) zones(family nft.Family) []nft.Rule {
 		if n.OnBridge() != (family == nft.BridgeFamily) || !n.Conntrack && b.node.Groups == nil {
 			continue
 		}
-		zone, ok := b.zone(name)
-		if !ok {
+		zone := b.zone(n)
+		if zone == 0 {
 			continue
 		}
 		set := nft.Expr(fmt.Sprintf("ct zone set %d", zone))

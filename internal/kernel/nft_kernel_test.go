@@ -239,6 +239,7 @@ meta l4proto udp
 meta l4proto != ipv6-icmp
 udp dport 67
 udp dport 67-68
+udp sport 67
 tcp dport 22
 tcp dport 8000-8100
 tcp dport != 80

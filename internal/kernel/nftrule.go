@@ -53,6 +53,7 @@ var nftLoads = map[string]expr.Any{
 	"icmpv6 type":     nftPayload(expr.PayloadBaseTransportHeader, 0, 1),
 	"meta l4proto":    nftMeta(expr.MetaKeyL4PROTO),
 	"udp dport":       nftPayload(expr.PayloadBaseTransportHeader, 2, 2),
+	"udp sport":       nftPayload(expr.PayloadBaseTransportHeader, 0, 2),
 	"tcp dport":       nftPayload(expr.PayloadBaseTransportHeader, 2, 2),
 	"vlan id":         nftPayload(expr.PayloadBaseLLHeader, 14, 2),
 	"ct direction":    &expr.Ct{Key: expr.CtKeyDIRECTION, Register: nftReg1},

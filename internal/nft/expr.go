@@ -46,7 +46,7 @@ import (
 //	         | "ether type ip igmp type"                 value: "membership-query"; nft 1.0.6 writes in front what it depends on
 //	         | "icmpv6 type"                             value: a name of icmpv6Types
 //	         | "meta l4proto"                            value: a name of protocols, or "255"
-//	         | "udp dport" | "tcp dport"                 value: a port, or two with "-" between them, the first and the last
+//	         | "udp sport" | "udp dport" | "tcp dport"   value: a port, or two with "-" between them, the first and the last
 //	         | "vlan id"                                 value: 1 to 4094, of a frame with a tag
 //	         | "ct direction"                            value: "original" | "reply"
 //	         | "ct state"                                value: "related"
@@ -111,6 +111,7 @@ var fields = map[string]field{
 	"ether type ip igmp type": {"igmp_type", "igmp"},
 	"meta l4proto":            {"inet_proto", "l4proto"},
 	"udp dport":               {"inet_service", "udp"},
+	"udp sport":               {"inet_service", "udp"},
 	"tcp dport":               {"inet_service", "tcp"},
 	"vlan id":                 {"vlan_id", "vlan"},
 	"ct direction":            {"ct_dir", ""},

@@ -121,8 +121,17 @@ func badFrom(text string) string {
 	return why
 }
 
-// checkGroups finds rules that no packet could be asked, and groups that are not there.
+// FirstBridgedZone is where the numbers of the zones begin that connections of bridged networks have: those of routed ones are below.
+const FirstBridgedZone = 0xe000
+
+// checkGroups finds tables whose numbers are zones of bridged networks, rules that no packet could be asked, and groups that are not there.
 func (c *checker) checkGroups() {
+	for _, name := range c.nets {
+		n, p := c.node.Networks[name], at("networks", name)
+		if t := n.TableNumber(); c.node.Groups != nil && n.Mode == Routed && t >= FirstBridgedZone {
+			c.fail(p.key("table"), "%d; with groups want one below %d: the connections of bridged networks have the others for their zones", t, FirstBridgedZone)
+		}
+	}
 	for _, name := range inOrder(c.src, "groups", c.node.Groups) {
 		g, p := c.node.Groups[name], at("groups", name)
 		if _, taken := profiles[name]; taken {

@@ -36,6 +36,17 @@ func TestGroups(t *testing.T) {
 	}
 }
 
+func TestGroupsAndTables(t *testing.T) {
+	const file = "networks: {a: {mode: routed, uplink: eth0, vlan: 5, table: 57344, ipv4: {subnet: 192.0.2.0/24, gateway: 192.0.2.1}}}\n"
+	if _, err := Parse("n.yaml", []byte(file)); err != nil {
+		t.Error(err)
+	}
+	want := "n.yaml:2:60: networks.a.table: 57344; with groups want one below 57344: the connections of bridged networks have the others for their zones"
+	if _, err := Parse("n.yaml", []byte("groups: {}\n"+file)); err == nil || err.Error() != want {
+		t.Errorf("%v, want %s", err, want)
+	}
+}
+
 func TestGroupsOfNICs(t *testing.T) {
 	nic := NIC{ID: "a", Name: "tap0", MAC: "aa:00:00:00:00:01", Network: "lan"}
 	for file, more := range map[string]map[string]string{
