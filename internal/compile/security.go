@@ -65,7 +65,7 @@ var bridgeDrops = map[string]string{
 	dropNeighbour: "neighbour discovery of a guest about an address that is not its own",
 	dropPrivate:   "on its way to a guest of another tenant of a private network",
 	dropReflected: "a guest's own frame that came back by the uplink",
-	dropRouter:    "what only routers say: router advertisements, redirects, VRRP, HSRP, multicast queries",
+	dropRouter:    "what only routers say: router advertisements, redirects, VRRP, HSRP, multicast queries, OSPF, PIM, EIGRP, RIP",
 	dropStorm:     "more than 1,000 broadcasts and multicasts of a guest in a second",
 	dropType:      "neither IP nor ARP: VLAN tags, LLC, and others",
 }
@@ -188,7 +188,11 @@ func (b *builder) bridgeGuard() nft.Table {
 				rule("jump " + dropType),
 				rule("accept"),
 			}},
-			{Name: "to_all", Rules: []nft.Rule{rule("update @" + here + " { iifgroup . ether saddr timeout 1s }"), rule(tooLoud, "jump "+dropStorm)}},
+			{Name: "to_all", Rules: []nft.Rule{
+				rule("update @" + here + " { iifgroup . ether saddr timeout 1s }"), rule(tooLoud, "jump "+dropStorm),
+				rule("meta l4proto ospf", "jump "+dropRouter), rule("meta l4proto pim", "jump "+dropRouter), rule("meta l4proto eigrp", "jump "+dropRouter),
+				rule("udp dport 520", "jump "+dropRouter), rule("udp dport 521", "jump "+dropRouter), // RIP, RIPng
+			}},
 		},
 	}
 	for _, reasons := range trusts {

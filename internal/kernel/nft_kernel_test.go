@@ -250,6 +250,7 @@ vlan id 992
 vlan id != 992
 meta l4proto icmp
 meta l4proto esp
+meta l4proto ospf
 udp dport != 547
 icmpv6 type nd-redirect
 iifgroup 8700993

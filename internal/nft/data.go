@@ -69,7 +69,7 @@ var etherTypes = map[string]uint16{"ip": 0x0800, "arp": 0x0806, "ip6": 0x86dd, "
 
 // protocols are the transport protocols (IANA's numbers) that rules ask for.
 var protocols = map[string]byte{
-	"icmp": 1, "igmp": 2, "tcp": 6, "udp": 17, "gre": 47, "esp": 50, "ah": 51, "ipv6-icmp": 58, "vrrp": 112, "sctp": 132, "255": 255,
+	"icmp": 1, "igmp": 2, "tcp": 6, "udp": 17, "gre": 47, "esp": 50, "ah": 51, "ipv6-icmp": 58, "eigrp": 88, "ospf": 89, "pim": 103, "vrrp": 112, "sctp": 132, "255": 255,
 }
 
 // directions of a packet of a connection (IP_CT_DIR_*).
