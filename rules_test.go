@@ -17,10 +17,10 @@ import (
 
 // imports says which packages of ours a package may import. What is not listed may import none.
 var imports = map[string][]string{
-	"cmd/weft":                   {"internal/agent", "internal/ganeti", "internal/ifupdown", "internal/kernel", "internal/lab", "internal/libvirt", "internal/netstate", "internal/nic", "internal/plan", "internal/qemu", "internal/qmp", "internal/spec", "internal/vm"},
+	"cmd/weft":                   {"internal/agent", "internal/ganeti", "internal/ifupdown", "internal/kernel", "internal/lab", "internal/libvirt", "internal/netstate", "internal/nic", "internal/plan", "internal/qemu", "internal/qmp", "internal/spec", "internal/trial", "internal/vm"},
 	"hack/ganeti":                {"internal/vm"},
 	"hack/vm":                    {"internal/vm"},
-	"internal/agent":             {"internal/announce", "internal/compile", "internal/frame", "internal/guest", "internal/netstate", "internal/nic", "internal/plan", "internal/spec", "internal/wire"},
+	"internal/agent":             {"internal/announce", "internal/compile", "internal/frame", "internal/guest", "internal/netstate", "internal/nic", "internal/plan", "internal/spec", "internal/trial", "internal/wire"},
 	"internal/announce":          {"internal/frame", "internal/wire"},
 	"internal/compile":           {"internal/frame", "internal/netstate", "internal/nft", "internal/spec"},
 	"internal/guest":             {"internal/frame", "internal/wire"},

@@ -70,7 +70,11 @@ func (o *options) keep(ctx context.Context, log *slog.Logger, metrics string) er
 	if err != nil {
 		return err
 	}
-	node := &agent.Node{Spec: &spec.Node{}, Store: store, Target: host, Air: air, Log: log}
+	trials, err := o.settle(ctx, log)
+	if err != nil {
+		return err
+	}
+	node := &agent.Node{Spec: &spec.Node{}, Store: store, Target: host, Air: air, Trials: trials, Log: log}
 	stats := agent.NewStats()
 	stats.CountDrops(ctx, node)
 	loop := &agent.Loop{
@@ -85,6 +89,8 @@ func (o *options) keep(ctx context.Context, log *slog.Logger, metrics string) er
 	done := make(chan struct{})
 	defer close(done)
 	go o.background(ctx, done, log, stats, metrics)
+	ending := *node // the loop writes to its own
+	go ending.Overdue(ctx)
 	return loop.Run(ctx)
 }
 

@@ -4,10 +4,12 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"sync"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -17,6 +19,8 @@ import (
 
 func newApplyCommand(o *options) *cobra.Command {
 	var quiet bool
+	var window time.Duration
+	var probes []string
 	c := &cobra.Command{
 		Use:   "apply [PLAN]",
 		Short: "Make the node what its file and its NICs say",
@@ -24,9 +28,16 @@ func newApplyCommand(o *options) *cobra.Command {
 look at the kernel leaves nothing to do. With PLAN, a file that weft plan -o wrote, apply just that plan, and refuse
 if the node, the file or the NICs are not what they were when it was made.
 
+With --confirm the change is on trial: unless weft confirm comes within that time, the node goes back to what it was, its node file
+too, whatever becomes of this command, its terminal, the agent or the machine. With --probe as well, the node confirms by itself when all probes have succeeded
+three times in a row, and the command waits for it.
+
 An ssh session that dies does not stop it. What an interrupted apply left half done, the next one finishes.`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
+			if window < 0 || window == 0 && (len(probes) > 0 || c.Flags().Changed("confirm")) {
+				return errors.New("--confirm wants a time, such as 60s, and --probe goes with it")
+			}
 			var saved *plan.Plan
 			if len(args) == 1 {
 				p, err := readPlan(args[0])
@@ -42,7 +53,9 @@ An ssh session that dies does not stop it. What an interrupted apply left half d
 			defer closing()
 			steps, end := printSteps(node, c.OutOrStdout(), quiet)
 			defer end()
-			if saved != nil {
+			if window > 0 {
+				err = o.tryOut(c, node, saved, window, probes)
+			} else if saved != nil {
 				err = node.ApplyPlan(c.Context(), *saved)
 			} else {
 				err = node.Apply(c.Context())
@@ -57,6 +70,8 @@ An ssh session that dies does not stop it. What an interrupted apply left half d
 		},
 	}
 	c.Flags().BoolVarP(&quiet, "quiet", "q", false, "print no steps")
+	c.Flags().DurationVar(&window, "confirm", 0, "undo the change after this time, such as 60s, unless weft confirm comes")
+	c.Flags().StringArrayVar(&probes, "probe", nil, "with --confirm: "+agent.Probes+"; may be repeated")
 	return c
 }
 

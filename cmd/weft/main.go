@@ -81,8 +81,9 @@ Exit status: 0 nothing left to do, 1 error, 2 changes pending (plan, status) or 
 	var o options
 	root.PersistentFlags().StringVarP(&o.file, "file", "f", "/etc/weft/node.yaml", "the node file")
 	root.PersistentFlags().StringVar(&o.run, "run", "/run/weft", "the folder of the NIC intents and the lock")
+	root.PersistentFlags().StringVar(&o.lib, "lib", "/var/lib/weft", "the folder of what outlives a restart of the machine: the change that waits to be confirmed")
 	root.AddCommand(
-		newPlanCommand(&o), newApplyCommand(&o), newStatusCommand(&o), newNICCommand(&o), newAgentCommand(&o), newHoldCommand(&o),
+		newPlanCommand(&o), newApplyCommand(&o), newConfirmCommand(&o), newRevertCommand(&o), newTrialCommand(&o), newStatusCommand(&o), newNICCommand(&o), newAgentCommand(&o), newHoldCommand(&o),
 		newSchemaCommand(), newImportCommand(), newGanetiCommand(&o), newLibvirtCommand(&o), newQEMUCommand(&o), newLabCommand(), newVersionCommand(), newManCommand(),
 	)
 	return root

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -18,7 +19,7 @@ import (
 
 // options are the flags that every verb has.
 type options struct {
-	file, run string
+	file, run, lib string
 }
 
 // open reads the node file and opens the kernel of the network namespace that weft was started in.
@@ -28,6 +29,11 @@ func (o *options) open() (*agent.Node, func(), error) { return o.openWith(o.spec
 // applied yet, has no bearing on them.
 func (o *options) openHeld() (*agent.Node, func(), error) {
 	return o.openWith(func() (*spec.Node, []byte, error) { return o.held(nic.Store{Dir: o.run}) })
+}
+
+// openBare opens the node without any file, for verbs that end a trial: they know what it was.
+func (o *options) openBare() (*agent.Node, func(), error) {
+	return o.openWith(func() (*spec.Node, []byte, error) { return &spec.Node{}, nil, nil })
 }
 
 // openForNew is openHeld for a verb that brings a NIC: it takes a file.
@@ -42,6 +48,11 @@ func (o *options) openForNew() (*agent.Node, func(), error) {
 }
 
 func (o *options) openWith(read func() (*spec.Node, []byte, error)) (*agent.Node, func(), error) {
+	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
+	trials, err := o.settle(context.Background(), log)
+	if err != nil {
+		return nil, nil, err
+	}
 	s, text, err := read()
 	if err != nil {
 		return nil, nil, err
@@ -50,7 +61,6 @@ func (o *options) openWith(read func() (*spec.Node, []byte, error)) (*agent.Node
 	if err != nil {
 		return nil, nil, fmt.Errorf("open the kernel: %w", err)
 	}
-	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
 	air, store := &agent.LinkAir{Log: log}, nic.Store{Dir: o.run}
 	closing := func() {
 		if err := errors.Join(air.Close(), host.Close()); err != nil {
@@ -58,7 +68,7 @@ func (o *options) openWith(read func() (*spec.Node, []byte, error)) (*agent.Node
 		}
 	}
 	return &agent.Node{
-		Spec: s, Text: text, Store: store, Target: host, Air: air, Log: log,
+		Spec: s, Text: text, Store: store, Target: host, Air: air, Log: log, Trials: trials,
 		Repeat: func(c spec.NIC) error { return o.repeat(store, c.ID) },
 	}, closing, nil
 }
@@ -75,6 +85,9 @@ func (o *options) withNode(do doing) verb { return with(o.open, do) }
 
 // withNICs is withNode for a verb about NICs alone.
 func (o *options) withNICs(do doing) verb { return with(o.openHeld, do) }
+
+// withBare is withNode for a verb that ends a trial.
+func (o *options) withBare(do doing) verb { return with(o.openBare, do) }
 
 func with(open func() (*agent.Node, func(), error), do doing) verb {
 	return func(c *cobra.Command, args []string) error {

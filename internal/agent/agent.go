@@ -21,6 +21,7 @@ import (
 	"weft/internal/nic"
 	"weft/internal/plan"
 	"weft/internal/spec"
+	"weft/internal/trial"
 )
 
 // Target is a network namespace's kernel, or a model of one.
@@ -52,6 +53,8 @@ type Node struct {
 	Force bool
 	// Text is what Spec was read from. The node keeps it as the one that was applied last.
 	Text []byte
+	// Trials, when set, keeps the change that waits to be confirmed, as long as which there is no other.
+	Trials *trial.Store
 	// Log takes what is worth knowing and no error. Nil for nobody.
 	Log *slog.Logger
 }
@@ -138,6 +141,9 @@ func (n *Node) Apply(ctx context.Context) error {
 		return err
 	}
 	defer unlock()
+	if err := n.untried(); err != nil {
+		return err
+	}
 	if err := n.converge(ctx, func() (plan.Plan, error) { return n.next(ctx) }); err != nil {
 		return err
 	}
@@ -175,6 +181,9 @@ func (n *Node) ApplyPlan(ctx context.Context, saved plan.Plan) error {
 		return err
 	}
 	defer unlock()
+	if err := n.untried(); err != nil {
+		return err
+	}
 	now, err := n.next(ctx)
 	if err != nil {
 		return err

@@ -245,7 +245,8 @@ func (l *Lab) inDir(ctx context.Context, machine, dir string, argv ...string) (O
 // NodeArgs are the global flags of weft for a node whose file is file; its NIC intents are kept
 // beside that.
 func (l *Lab) NodeArgs(node, file string) []string {
-	return []string{"--file", file, "--run", filepath.Join(filepath.Dir(file), "run-"+node)}
+	dir := filepath.Dir(file)
+	return []string{"--file", file, "--run", filepath.Join(dir, "run-"+node), "--lib", filepath.Join(dir, "lib-"+node)}
 }
 
 // Weft runs the weft program on a node with the file of that node.

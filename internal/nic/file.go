@@ -37,3 +37,11 @@ func (s Store) File() ([]byte, error) {
 	}
 	return text, nil
 }
+
+// DropFile forgets which node file was applied.
+func (s Store) DropFile() error {
+	if err := os.Remove(filepath.Join(s.Dir, FileName)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("forget the applied node file: %w", err)
+	}
+	return nil
+}

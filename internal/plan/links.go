@@ -271,7 +271,11 @@ func (d *differ) set(phase Phase, want netstate.Link) {
 func (d *differ) attributes(w netstate.Link) {
 	have := d.sim.Link(w.Name)
 	if m := d.sim.Link(have.MasterName()); m != nil && m.Kind == netstate.Bond && w.Master != nil && *w.Master != m.Name {
-		d.set(PhaseLink, netstate.Link{Name: w.Name, Master: w.Master, Group: w.Group}) // gets back the MAC that it came with
+		leaves := netstate.Link{Name: w.Name, Master: w.Master, Group: w.Group} // gets back the MAC that it came with
+		if to := d.sim.Link(*w.Master); to != nil && to.Kind == netstate.Bond { // which takes it only while it is down
+			leaves.Master = new("")
+		}
+		d.set(PhaseLink, leaves)
 		have = d.sim.Link(w.Name)
 	}
 	rest := w
