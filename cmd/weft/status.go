@@ -30,6 +30,7 @@ type status struct {
 	NICs      []nicState      `json:"nics,omitempty"`
 	Dropped   []agent.Drop    `json:"dropped,omitempty"`
 
+	Trial   *trialStatus      `json:"trial,omitempty"`   // the last change with --confirm, unless it was confirmed
 	Early   []netstate.Rule   `json:"early,omitempty"`   // rules of others that stand before that of the host's own addresses
 	Lacking map[string]string `json:"lacking,omitempty"` // devices that networks need and that nobody made, and the network of each
 }
@@ -62,6 +63,9 @@ Exit status: 0 converged, 1 error, 2 changes pending.`,
 		RunE: o.withView(func(c *cobra.Command, node *agent.Node, v *agent.View, _ []string) (err error) {
 			s := nodeStatus(node.Spec, v)
 			if s.Dropped, err = node.Drops(c.Context()); err != nil {
+				return err
+			}
+			if s.Trial, err = lastTrial(node.Trials); err != nil {
 				return err
 			}
 			if asJSON {
@@ -146,6 +150,9 @@ func (s status) write(w io.Writer) error {
 		fmt.Fprintf(w, "node %s: not converged\n", head)
 	default:
 		fmt.Fprintf(w, "node %s: changes pending: %s (weft plan shows them)\n", head, s.Pending)
+	}
+	if s.Trial != nil {
+		fmt.Fprintln(w, s.Trial)
 	}
 	if s.Missing != "" {
 		fmt.Fprintln(w, s.Missing)
