@@ -17,22 +17,24 @@ import (
 
 // imports says which packages of ours a package may import. What is not listed may import none.
 var imports = map[string][]string{
-	"cmd/weft":                   {"internal/agent", "internal/ganeti", "internal/ifupdown", "internal/kernel", "internal/lab", "internal/libvirt", "internal/netstate", "internal/nic", "internal/plan", "internal/qemu", "internal/qmp", "internal/spec", "internal/trial", "internal/vm"},
+	"cmd/weft":                   {"internal/agent", "internal/api", "internal/event", "internal/ganeti", "internal/ifupdown", "internal/kernel", "internal/lab", "internal/libvirt", "internal/netstate", "internal/nic", "internal/plan", "internal/qemu", "internal/qmp", "internal/spec", "internal/status", "internal/trial", "internal/vm"},
 	"hack/ganeti":                {"internal/vm"},
 	"hack/vm":                    {"internal/vm"},
 	"internal/agent":             {"internal/announce", "internal/compile", "internal/frame", "internal/guest", "internal/netstate", "internal/nic", "internal/plan", "internal/spec", "internal/trial", "internal/wire"},
 	"internal/announce":          {"internal/frame", "internal/wire"},
+	"internal/api":               {"internal/agent", "internal/event", "internal/plan", "internal/spec", "internal/status", "internal/trial"},
 	"internal/compile":           {"internal/frame", "internal/netstate", "internal/nft", "internal/spec"},
 	"internal/guest":             {"internal/frame", "internal/wire"},
 	"internal/ganeti":            {"internal/netstate", "internal/spec"},
 	"internal/ifupdown":          {"internal/spec"},
-	"internal/kernel":            {"internal/netstate", "internal/nft", "internal/plan"},
+	"internal/kernel":            {"internal/event", "internal/netstate", "internal/nft", "internal/plan"},
 	"internal/kernel/kerneltest": {"internal/kernel", "internal/netstate", "internal/nft", "internal/plan"},
 	"internal/lab":               {"internal/vm"},
 	"internal/libvirt":           {"internal/spec"},
 	"internal/nft":               {"internal/netstate"},
 	"internal/nic":               {"internal/spec"},
 	"internal/plan":              {"internal/netstate", "internal/nft"},
+	"internal/status":            {"internal/agent", "internal/netstate", "internal/spec", "internal/trial"},
 	"internal/wire":              {"internal/frame"},
 	"internal/wire/wiretest":     {"internal/wire"},
 }

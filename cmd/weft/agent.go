@@ -18,13 +18,14 @@ import (
 	"github.com/spf13/cobra"
 
 	"weft/internal/agent"
+	"weft/internal/event"
 	"weft/internal/kernel"
 	"weft/internal/nic"
 	"weft/internal/spec"
 )
 
 func newAgentCommand(o *options) *cobra.Command {
-	var metrics, level string
+	var metrics, level, group string
 	c := &cobra.Command{
 		Use:   "agent",
 		Short: "Keep the node as its file and its NICs say, until it is stopped",
@@ -39,20 +40,22 @@ A stop leaves the network as it is. Everything else of weft works without an age
 			if err := at.UnmarshalText([]byte(level)); err != nil {
 				return fmt.Errorf("--log-level: %w", err)
 			}
-			log := slog.New(slog.NewTextHandler(c.ErrOrStderr(), &slog.HandlerOptions{Level: at}))
+			desk := &event.Desk{}
+			log := slog.New(desk.Log(slog.NewTextHandler(c.ErrOrStderr(), &slog.HandlerOptions{Level: at})))
 			if metrics == "" {
 				metrics = filepath.Join(o.run, "weft.prom")
 			}
-			return o.keep(c.Context(), log, metrics)
+			return o.keep(c.Context(), log, desk, metrics, group)
 		},
 	}
 	c.Flags().StringVar(&metrics, "metrics", "", "the file to write counters to, for node_exporter's textfile collector (default: weft.prom in the run folder)")
 	c.Flags().StringVar(&level, "log-level", "info", "debug, info, warn or error")
+	c.Flags().StringVar(&group, "group", "weft", "the group whose members may read status, plan and events by the socket weft.sock in the run folder")
 	return c
 }
 
 // keep runs an agent.
-func (o *options) keep(ctx context.Context, log *slog.Logger, metrics string) error {
+func (o *options) keep(ctx context.Context, log *slog.Logger, desk *event.Desk, metrics, group string) error {
 	store := nic.Store{Dir: o.run}
 	unlock, err := store.LockAgent()
 	if err != nil {
@@ -88,6 +91,7 @@ func (o *options) keep(ctx context.Context, log *slog.Logger, metrics string) er
 	defer late.Stop()
 	done := make(chan struct{})
 	defer close(done)
+	go o.serve(ctx, log, desk, stats, group)
 	go o.background(ctx, done, log, stats, metrics)
 	ending := *node // the loop writes to its own
 	go ending.Overdue(ctx)

@@ -84,7 +84,7 @@ Exit status: 0 nothing left to do, 1 error, 2 changes pending (plan, status) or 
 	root.PersistentFlags().StringVar(&o.lib, "lib", "/var/lib/weft", "the folder of what outlives a restart of the machine: the change that waits to be confirmed")
 	root.AddCommand(
 		newPlanCommand(&o), newApplyCommand(&o), newConfirmCommand(&o), newRevertCommand(&o), newTrialCommand(&o), newStatusCommand(&o), newNICCommand(&o), newAgentCommand(&o), newHoldCommand(&o),
-		newSchemaCommand(), newImportCommand(), newGanetiCommand(&o), newLibvirtCommand(&o), newQEMUCommand(&o), newLabCommand(), newVersionCommand(), newManCommand(),
+		newWatchCommand(&o), newSchemaCommand(), newImportCommand(), newGanetiCommand(&o), newLibvirtCommand(&o), newQEMUCommand(&o), newLabCommand(), newVersionCommand(), newManCommand(),
 	)
 	return root
 }

@@ -8,13 +8,13 @@ import (
 	"io"
 	"net/netip"
 	"strings"
-	"text/tabwriter"
 
 	"github.com/google/uuid"
 	"github.com/spf13/cobra"
 
 	"weft/internal/agent"
 	"weft/internal/spec"
+	"weft/internal/status"
 )
 
 func newNICCommand(o *options) *cobra.Command {
@@ -263,40 +263,20 @@ func find(node *agent.Node, name string) (spec.NIC, error) {
 	return spec.NIC{}, fmt.Errorf("%s: no such nic; weft nic list shows them all", name)
 }
 
-// nicState is a NIC as list and show print it.
-type nicState struct {
-	spec.NIC
-	State string `json:"state"` // "up", "down", "prepared" or "absent"
-}
-
-func nicStates(v *agent.View) []nicState {
-	states := make([]nicState, 0, len(v.NICs))
-	for _, n := range v.NICs {
-		s := nicState{NIC: n, State: "absent"}
-		if l := v.Have.Link(n.Name); l != nil && !v.Absent[n.ID] {
-			s.State = "down"
-			switch {
-			case l.IsUp() && n.Prepared:
-				s.State = "prepared"
-			case l.IsUp():
-				s.State = "up"
-			}
-		}
-		states = append(states, s)
-	}
-	return states
-}
-
 func newNICList(o *options) *cobra.Command {
 	var asJSON bool
 	c := &cobra.Command{
 		Use: "list", Short: "List the NICs that are plugged in", Args: cobra.NoArgs,
-		RunE: o.withNICs(viewed(func(c *cobra.Command, _ *agent.Node, v *agent.View, _ []string) error {
-			if asJSON {
-				return writeJSON(c.OutOrStdout(), nicStates(v))
+		RunE: func(c *cobra.Command, _ []string) error {
+			nics, err := o.nics(c)
+			if err != nil {
+				return err
 			}
-			return writeNICs(c.OutOrStdout(), nicStates(v))
-		})),
+			if asJSON {
+				return writeJSON(c.OutOrStdout(), nics)
+			}
+			return status.WriteNICs(c.OutOrStdout(), nics)
+		},
 	}
 	c.Flags().BoolVar(&asJSON, "json", false, "print as JSON")
 	return c
@@ -305,39 +285,35 @@ func newNICList(o *options) *cobra.Command {
 func newNICShow(o *options) *cobra.Command {
 	return &cobra.Command{
 		Use: "show NIC", Short: "Show one NIC, named by its tap or its ID, as JSON", Args: cobra.ExactArgs(1),
-		RunE: o.withNICs(viewed(func(c *cobra.Command, _ *agent.Node, v *agent.View, args []string) error {
-			for _, s := range nicStates(v) {
+		RunE: func(c *cobra.Command, args []string) error {
+			nics, err := o.nics(c)
+			if err != nil {
+				return err
+			}
+			for _, s := range nics {
 				if s.ID == args[0] || s.Name == args[0] {
 					return writeJSON(c.OutOrStdout(), s)
 				}
 			}
 			return fmt.Errorf("%s: no such nic; weft nic list shows them all", args[0])
-		})),
+		},
 	}
 }
 
-func writeNICs(w io.Writer, states []nicState) error {
-	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
-	fmt.Fprintln(t, "NIC\tSTATE\tMAC\tNETWORK\tADDRESSES\tID")
-	for _, s := range states {
-		var ips []string
-		for _, a := range s.Addresses {
-			ips = append(ips, a.String())
-		}
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\n", s.Name, s.State, s.MAC, s.Network, orDash(strings.Join(ips, " ")), s.ID)
+// nics asks the agent which NICs there are, or looks itself.
+func (o *options) nics(c *cobra.Command) (nics []status.NIC, err error) {
+	if asked, err := o.ask(c.Context(), "/v1/nics", &nics); asked || err != nil {
+		return nics, err
 	}
-	return t.Flush()
+	err = o.withNICs(viewed(func(_ *cobra.Command, _ *agent.Node, v *agent.View, _ []string) error {
+		nics = status.NICs(v)
+		return nil
+	}))(c, nil)
+	return nics, err
 }
 
 func writeJSON(w io.Writer, v any) error {
 	e := json.NewEncoder(w)
 	e.SetIndent("", "\t")
 	return e.Encode(v)
-}
-
-func orDash(s string) string {
-	if s == "" {
-		return "-"
-	}
-	return s
 }

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"log/slog"
 	"log/syslog"
 	"os"
@@ -92,39 +91,6 @@ func (o *options) await(ctx context.Context, trials *trial.Store, id string) err
 		case <-time.After(200 * time.Millisecond):
 		}
 	}
-}
-
-// trialStatus is what weft status says of the last change on trial.
-type trialStatus struct {
-	Began   time.Time     `json:"began"`
-	Left    time.Duration `json:"left_ns,omitempty"` // while it waits
-	Verdict trial.Verdict `json:"verdict,omitempty"`
-	Why     string        `json:"why,omitempty"`
-	Kept    string        `json:"kept,omitempty"` // where the file is that was undone
-}
-
-// lastTrial returns the last change on trial, nil where there was none, or it was confirmed, or who asks may not know.
-func lastTrial(trials *trial.Store) (*trialStatus, error) {
-	t, err := trials.Get()
-	if t == nil || err != nil || t.Verdict == trial.Confirmed {
-		if errors.Is(err, fs.ErrPermission) {
-			err = nil
-		}
-		return nil, err
-	}
-	s := &trialStatus{Began: t.Began, Verdict: t.Verdict, Why: t.Why, Kept: t.Aside}
-	if t.Pending() {
-		s.Left = max(t.Left(), 0)
-	}
-	return s, nil
-}
-
-// String says it in a line.
-func (s *trialStatus) String() string {
-	if s.Verdict == "" {
-		return fmt.Sprintf("on trial: undone in %s unless confirmed (weft confirm)", s.Left.Round(time.Second))
-	}
-	return fmt.Sprintf("the change of %s was undone: %s; its file is kept as %s", s.Began.Format(time.DateTime), s.Why, s.Kept)
 }
 
 func revertedWords(t *trial.Trial) string {

@@ -5,8 +5,10 @@ package agent
 import (
 	"context"
 	"fmt"
+	"net/http"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
 // Stats counts what a loop does.
@@ -59,6 +61,11 @@ func (read dropCollector) Collect(ch chan<- prometheus.Metric) {
 // CountDrops adds what the guards of a node drop to the metrics.
 func (s *Stats) CountDrops(ctx context.Context, n *Node) {
 	s.registry.MustRegister(dropCollector(func() ([]Drop, error) { return n.Drops(ctx) }))
+}
+
+// Handler answers with the counters in Prometheus' text format.
+func (s *Stats) Handler() http.Handler {
+	return promhttp.HandlerFor(s.registry, promhttp.HandlerOpts{})
 }
 
 // Write writes the counters as a text file for Prometheus' node_exporter (its textfile collector).
