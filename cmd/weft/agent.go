@@ -16,6 +16,7 @@ import (
 
 	"github.com/coreos/go-systemd/v22/daemon"
 	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
 
 	"weft/internal/agent"
 	"weft/internal/event"
@@ -41,7 +42,7 @@ A stop leaves the network as it is. Everything else of weft works without an age
 				return fmt.Errorf("--log-level: %w", err)
 			}
 			desk := &event.Desk{}
-			log := slog.New(desk.Log(slog.NewTextHandler(c.ErrOrStderr(), &slog.HandlerOptions{Level: at})))
+			log := slog.New(desk.Log(logTo(c.ErrOrStderr(), at)))
 			if metrics == "" {
 				metrics = filepath.Join(o.run, "weft.prom")
 			}
@@ -79,15 +80,16 @@ func (o *options) keep(ctx context.Context, log *slog.Logger, desk *event.Desk, 
 	}
 	node := &agent.Node{Spec: &spec.Node{}, Store: store, Target: host, Air: air, Trials: trials, Log: log}
 	stats := agent.NewStats()
-	stats.CountDrops(ctx, node)
+	stats.Count(ctx, node)
 	loop := &agent.Loop{
 		Node: node, Voice: air, Ears: air, Wake: wake, Stats: stats,
 		Load:  func() (*spec.Node, []byte, error) { return o.held(store) },
 		Adopt: o.adopt,
 		Hold:  host.Hold, Expect: host.Expect,
-		Ready: func() { log.Info("ready"); tellReady(log) },
+		Ready: func() { log.Info("ready"); notify(log, daemon.SdNotifyReady) },
 	}
-	late := time.AfterFunc(readyMost, func() { tellReady(log) })
+	go watchdog(ctx, loop, log)
+	late := time.AfterFunc(readyMost, func() { notify(log, daemon.SdNotifyReady) })
 	defer late.Stop()
 	done := make(chan struct{})
 	defer close(done)
@@ -95,6 +97,7 @@ func (o *options) keep(ctx context.Context, log *slog.Logger, desk *event.Desk, 
 	go o.background(ctx, done, log, stats, metrics)
 	ending := *node // the loop writes to its own
 	go ending.Overdue(ctx)
+	defer notify(log, daemon.SdNotifyStopping)
 	return loop.Run(ctx)
 }
 
@@ -102,19 +105,51 @@ func (o *options) keep(ctx context.Context, log *slog.Logger, desk *event.Desk, 
 // died, the guests that do not need it are to start.
 const readyMost = 20 * time.Second
 
-// tellReady tells systemd, where the agent is a service of type notify, that what is ordered after it can start.
-func tellReady(log *slog.Logger) {
-	if _, err := daemon.SdNotify(false, daemon.SdNotifyReady); err != nil {
+// notify tells systemd, where the agent is a service of type notify, how it is: once it is ready, what is ordered after it can start.
+func notify(log *slog.Logger, state string) {
+	if _, err := daemon.SdNotify(false, state); err != nil {
 		log.Warn("tell systemd", "err", err)
 	}
 }
+
+// monotonic is the time that sd_notify(3) wants with RELOADING=1.
+func monotonic() string {
+	var ts unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &ts); err != nil {
+		return ""
+	}
+	return fmt.Sprintf("\nMONOTONIC_USEC=%d", ts.Nano()/1000)
+}
+
+// watchdog tells systemd that the loop goes on, for as long as it does, where the unit has WatchdogSec.
+func watchdog(ctx context.Context, loop *agent.Loop, log *slog.Logger) {
+	every, err := daemon.SdWatchdogEnabled(false)
+	if err != nil || every <= 0 {
+		return
+	}
+	tick := time.NewTicker(every / 3)
+	defer tick.Stop()
+	for {
+		if loop.Alive() {
+			notify(log, daemon.SdNotifyWatchdog)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// metricsEvery is how often the metrics' file is written: as often as Prometheus usually asks.
+const metricsEvery = 15 * time.Second
 
 // background writes the metrics now and then, and applies the node file on SIGHUP.
 func (o *options) background(ctx context.Context, done <-chan struct{}, log *slog.Logger, stats *agent.Stats, metrics string) {
 	hup := make(chan os.Signal, 1)
 	signal.Notify(hup, syscall.SIGHUP)
 	defer signal.Ignore(syscall.SIGHUP)
-	tick := time.NewTicker(5 * time.Second)
+	tick := time.NewTicker(metricsEvery)
 	defer tick.Stop()
 	for failing := false; ; {
 		failing = writeMetrics(stats, metrics, log, failing)
@@ -123,9 +158,13 @@ func (o *options) background(ctx context.Context, done <-chan struct{}, log *slo
 			return
 		case <-tick.C:
 		case <-hup:
+			notify(log, daemon.SdNotifyReloading+monotonic())
 			if err := o.applyQuietly(ctx); err != nil {
 				log.Error("reload", "err", err)
+			} else {
+				log.Info("reloaded", "file", o.file)
 			}
+			notify(log, daemon.SdNotifyReady)
 		}
 	}
 }

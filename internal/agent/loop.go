@@ -9,6 +9,7 @@ import (
 	"io"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/time/rate"
@@ -76,9 +77,20 @@ type Loop struct {
 	lossSaid time.Time                  // when that was spoken of last
 	moves    map[string]move            // by NIC
 	turn     int                        // counts the rounds
+	working  atomic.Int64               // since when a round has the lock, in ns; 0 where none has
+	done     int                        // operations of this round; its goroutine's alone
 	expected map[int]string             // what Expect was told last
 	arriving map[string]bool            // NICs that are being claimed
 	checking map[string]bool            // NICs whose guest is being asked whether it is still here
+}
+
+// stuck is how long a round may take before the loop counts as dead: the largest node takes seconds.
+const stuck = 5 * time.Minute
+
+// Alive reports whether the loop goes on. Waiting for another writer's lock is no sickness of its own.
+func (l *Loop) Alive() bool {
+	since := l.working.Load()
+	return since == 0 || time.Since(time.Unix(0, since)) < stuck
 }
 
 // Voice announces addresses, again and again for a while.
@@ -255,16 +267,13 @@ func (l *Loop) keep(ctx context.Context) (n *Node, v *View, gone []spec.NIC, err
 		return nil, nil, nil, err
 	}
 	defer unlock()
+	l.working.Store(time.Now().UnixNano())
+	defer l.working.Store(0)
 	if err := l.reload(); err != nil {
 		return nil, nil, nil, err
 	}
 	n = l.node()
-	n.Done = func(op plan.Op) {
-		l.Stats.repairs.Inc()
-		for _, line := range op.Lines() {
-			l.log().Info("repair", "step", line)
-		}
-	}
+	n.Done = l.repaired
 	if v, gone, err = n.keep(ctx); err != nil {
 		return n, v, gone, err
 	}
@@ -275,10 +284,32 @@ func (l *Loop) keep(ctx context.Context) (n *Node, v *View, gone []spec.NIC, err
 	return n, v, gone, err
 }
 
+// longest is how many lines of one repair go to the log: a ruleset that somebody flushed has a hundred.
+const longest = 8
+
+// repaired counts and logs an operation that a round applied.
+func (l *Loop) repaired(op plan.Op) {
+	l.done++
+	l.Stats.repaired(op)
+	lines := op.Lines()
+	for i, line := range lines {
+		if i == longest {
+			l.log().Info("repair", "step", fmt.Sprintf("… and %d lines more of the same step", len(lines)-i))
+		}
+		if i < longest {
+			l.log().Info("repair", "step", line)
+		} else {
+			l.log().Debug("repair", "step", line)
+		}
+	}
+}
+
 // round looks once and does what is to be done.
 func (l *Loop) round(ctx context.Context) error {
 	begin := time.Now()
+	l.done = 0
 	n, v, gone, err := l.keep(ctx)
+	l.Stats.round(time.Since(begin), l.done, v)
 	for _, c := range gone {
 		l.Stats.departures.Inc()
 		l.log().Info("departed", "tap", c.Name, "nic", c.ID, "instance", c.Instance)

@@ -6,28 +6,38 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"sync"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"weft/internal/plan"
 )
 
-// Stats counts what a loop does.
+// Stats counts what a loop does, and says what it saw last.
 type Stats struct {
-	registry *prometheus.Registry
+	registry *prometheus.Registry // small, also as a file
+	each     *prometheus.Registry // of each NIC
 
-	rounds, failures, repairs, departures, claimed, released, conflicts, announced, lost prometheus.Counter
+	rounds, failures, departures, claimed, released, conflicts, announced, lost prometheus.Counter
+
+	repairs     *prometheus.CounterVec
+	took, plans prometheus.Histogram
+
+	mu   sync.Mutex
+	seen *View // by the last round
 }
 
 // NewStats returns counters that stand at zero.
 func NewStats() *Stats {
-	s := &Stats{registry: prometheus.NewRegistry()}
+	s := &Stats{registry: prometheus.NewRegistry(), each: prometheus.NewRegistry()}
 	for _, c := range []struct {
 		to         *prometheus.Counter
 		name, help string
 	}{
 		{&s.rounds, "rounds_total", "Rounds that ended with nothing left to do."},
 		{&s.failures, "failures_total", "Rounds that failed."},
-		{&s.repairs, "repairs_total", "Operations applied to make the node what its file and its NICs say."},
 		{&s.departures, "departures_total", "NICs forgotten because their tap is gone."},
 		{&s.claimed, "claims_total", "NICs claimed because their guest showed that it runs here."},
 		{&s.released, "releases_total", "NICs released because another node announced their address and their guest is silent."},
@@ -38,7 +48,44 @@ func NewStats() *Stats {
 		*c.to = prometheus.NewCounter(prometheus.CounterOpts{Namespace: "weft", Subsystem: "agent", Name: c.name, Help: c.help})
 		s.registry.MustRegister(*c.to)
 	}
+	s.repairs = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Namespace: "weft", Subsystem: "agent", Name: "repairs_total", Help: "Operations applied to make the node what its file and its NICs say, by kind of object.",
+	}, []string{"kind"})
+	s.took = prometheus.NewHistogram(prometheus.HistogramOpts{
+		Namespace: "weft", Subsystem: "agent", Name: "round_seconds", Help: "How long a round takes: look, plan, and apply what is left to do.",
+		Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30},
+	})
+	s.plans = prometheus.NewHistogram(prometheus.HistogramOpts{
+		Namespace: "weft", Subsystem: "agent", Name: "plan_operations", Help: "Operations of the plans that were not empty.",
+		Buckets: []float64{1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 5000},
+	})
+	s.registry.MustRegister(s.repairs, s.took, s.plans, (*viewCollector)(s))
 	return s
+}
+
+// repaired counts an operation.
+func (s *Stats) repaired(op plan.Op) {
+	s.repairs.WithLabelValues(op.Changes[0].Key().Kind.String()).Inc()
+}
+
+// round counts a round that took so long and applied so many operations; v is the node after it, nil where nothing was seen.
+func (s *Stats) round(took time.Duration, ops int, v *View) {
+	s.took.Observe(took.Seconds())
+	if ops > 0 {
+		s.plans.Observe(float64(ops))
+	}
+	if v != nil {
+		s.mu.Lock()
+		s.seen = v
+		s.mu.Unlock()
+	}
+}
+
+// last returns what the last round saw, nil for nothing.
+func (s *Stats) last() *View {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.seen
 }
 
 var dropped = prometheus.NewDesc("weft_dropped_packets_total", "Packets that the guards have dropped, by reason.", []string{"reason"}, nil)
@@ -58,17 +105,20 @@ func (read dropCollector) Collect(ch chan<- prometheus.Metric) {
 	}
 }
 
-// CountDrops adds what the guards of a node drop to the metrics.
-func (s *Stats) CountDrops(ctx context.Context, n *Node) {
+// Count adds to the metrics what is counted outside of the loop: what the guards of a node drop, and what its NICs carry.
+func (s *Stats) Count(ctx context.Context, n *Node) {
 	s.registry.MustRegister(dropCollector(func() ([]Drop, error) { return n.Drops(ctx) }))
+	if t, ok := n.Target.(carrying); ok {
+		s.each.MustRegister(&trafficCollector{s, func() (traffic, error) { return t.Traffic(ctx) }})
+	}
 }
 
-// Handler answers with the counters in Prometheus' text format.
+// Handler answers with all metrics in Prometheus' text format.
 func (s *Stats) Handler() http.Handler {
-	return promhttp.HandlerFor(s.registry, promhttp.HandlerOpts{})
+	return promhttp.HandlerFor(prometheus.Gatherers{s.registry, s.each}, promhttp.HandlerOpts{})
 }
 
-// Write writes the counters as a text file for Prometheus' node_exporter (its textfile collector).
+// Write writes the metrics, but for those of each NIC, as a text file for Prometheus' node_exporter (its textfile collector).
 func (s *Stats) Write(file string) error {
 	if err := prometheus.WriteToTextfile(file, s.registry); err != nil {
 		return fmt.Errorf("write the metrics: %w", err)
