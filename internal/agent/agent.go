@@ -209,7 +209,9 @@ func (n *Node) ApplyPlan(ctx context.Context, saved plan.Plan) error {
 //
 // An agent does what can be done. An interface that has gone, a bond's member for one, is no reason to leave the rest: what
 // needs it waits. The same holds for what contradicts somebody else's; that is an error in the end all the same.
-func (n *Node) keep(ctx context.Context) (v *View, gone []spec.NIC, err error) {
+//
+// What is at rest, as resting says at each look, stays as it is.
+func (n *Node) keep(ctx context.Context, resting func() map[netstate.Key]bool) (v *View, gone []spec.NIC, err error) {
 	if v, err = n.View(ctx); err != nil {
 		return nil, nil, err
 	}
@@ -229,10 +231,7 @@ func (n *Node) keep(ctx context.Context) (v *View, gone []spec.NIC, err error) {
 			}
 		}
 		first = false
-		if v.Conflict != nil {
-			return v.around()
-		}
-		return v.Plan, nil
+		return v.without(resting())
 	})
 	if err == nil {
 		err = v.Conflict
@@ -242,10 +241,8 @@ func (n *Node) keep(ctx context.Context) (v *View, gone []spec.NIC, err error) {
 
 // around plans what can be done while some of what is wanted contradicts what is not weft's: all else. Nothing goes that
 // would be wanted but for that.
-func (v *View) around() (plan.Plan, error) {
-	want, all := v.Want.Clone(), v.Want
-	mine := func(o netstate.Object) bool { return o.Owned() && all.Get(o.Key()) == nil }
-	for err := v.Conflict; ; {
+func (v *View) around(want *netstate.State, err error, rest map[netstate.Key]bool) (plan.Plan, error) {
+	for {
 		keys := plan.Contradicted(err)
 		before := want.Len()
 		for _, k := range keys {
@@ -255,10 +252,10 @@ func (v *View) around() (plan.Plan, error) {
 			want.Delete(k)
 		}
 		if want.Len() == before {
-			return plan.Plan{}, v.Conflict
+			return plan.Plan{}, err
 		}
 		var p plan.Plan
-		if p, err = plan.Diff(want, v.Have, mine); err == nil {
+		if p, err = plan.Diff(want, v.Have, v.unwanted(rest)); err == nil {
 			return p, nil
 		}
 	}

@@ -77,6 +77,7 @@ type Loop struct {
 	lossSaid time.Time                  // when that was spoken of last
 	moves    map[string]move            // by NIC
 	turn     int                        // counts the rounds
+	fights   fights                     // with whoever undoes repairs; the rounds' goroutine's alone
 	working  atomic.Int64               // since when a round has the lock, in ns; 0 where none has
 	done     int                        // operations of this round; its goroutine's alone
 	expected map[int]string             // what Expect was told last
@@ -112,6 +113,7 @@ func (l *Loop) Run(ctx context.Context) error {
 		return err
 	}
 	l.doors, l.alarms, l.defended = map[string][]chan struct{}{}, map[Claim]time.Time{}, map[Claim]time.Time{}
+	l.fights = fights{}
 	l.early, l.moves, l.frames = map[int]earlyGuest{}, map[string]move{}, map[string]uint64{}
 	l.arriving, l.checking, l.losses = map[string]bool{}, map[string]bool{}, map[int]int{}
 	l.answers = rate.NewLimiter(answersPerSecond, answersAtOnce)
@@ -186,10 +188,16 @@ func (l *Loop) rounds(ctx context.Context, changed, wake <-chan struct{}) error 
 			l.Ready()
 		}
 		took, end := time.Since(begin), time.Now()
-		if !await(ctx, roundMost, changed, l.Wake, wake) {
+		for _, k := range l.fights.over(end) {
+			l.log().Info("nobody undoes repairs any more", "object", k)
+		}
+		if !await(ctx, l.fights.due(end, roundMost), changed, l.Wake, wake) {
 			return nil
 		}
-		// Somebody's stream of changes takes half of a processor at most.
+		// Somebody's stream of changes takes half of a processor at most, and little once he is known for it.
+		if l.fights.on(end) {
+			took *= stretch
+		}
 		if !sleep(ctx, max(settle, min(took, restMost)-time.Since(end))) {
 			return nil
 		}
@@ -274,7 +282,8 @@ func (l *Loop) keep(ctx context.Context) (n *Node, v *View, gone []spec.NIC, err
 	}
 	n = l.node()
 	n.Done = l.repaired
-	if v, gone, err = n.keep(ctx); err != nil {
+	resting := func() map[netstate.Key]bool { return l.fights.resting(time.Now()) }
+	if v, gone, err = n.keep(ctx, resting); err != nil {
 		return n, v, gone, err
 	}
 	kept, err := n.Store.File()
@@ -291,6 +300,7 @@ const longest = 8
 func (l *Loop) repaired(op plan.Op) {
 	l.done++
 	l.Stats.repaired(op)
+	l.fought(op)
 	lines := op.Lines()
 	for i, line := range lines {
 		if i == longest {

@@ -20,7 +20,7 @@ type Stats struct {
 	registry *prometheus.Registry // small, also as a file
 	each     *prometheus.Registry // of each NIC
 
-	rounds, failures, departures, claimed, released, conflicts, announced, lost prometheus.Counter
+	rounds, failures, departures, claimed, released, conflicts, announced, lost, fought prometheus.Counter
 
 	repairs     *prometheus.CounterVec
 	took, plans prometheus.Histogram
@@ -43,6 +43,7 @@ func NewStats() *Stats {
 		{&s.released, "releases_total", "NICs released because another node announced their address and their guest is silent."},
 		{&s.conflicts, "address_conflicts_total", "Times that somebody else claimed the address of a guest that lives here."},
 		{&s.announced, "announcements_total", "Addresses announced."},
+		{&s.fought, "fights_total", "Objects whose repair somebody began to undo again and again."},
 		{&s.lost, "frames_unheard_total", "Times that frames came faster than they were read."},
 	} {
 		*c.to = prometheus.NewCounter(prometheus.CounterOpts{Namespace: "weft", Subsystem: "agent", Name: c.name, Help: c.help})

@@ -225,10 +225,7 @@ func (n *Node) unmake(ctx context.Context, t *trial.Trial) error {
 		if v, err = n.View(ctx); err != nil {
 			return p, err
 		}
-		if v.Conflict != nil {
-			return v.around()
-		}
-		return v.Plan, nil
+		return v.without(nil)
 	}); err != nil {
 		return err
 	}

@@ -20,6 +20,7 @@ type Host struct {
 	ioctl  int // a socket in the namespace, for SIOCGIFINDEX
 
 	expected atomic.Pointer[map[int]string] // see Expect
+	changers changers                       // see Changer
 
 	mu   sync.Mutex
 	conn *netlink.Conn // rtnetlink; nil until first needed, and after a transport error

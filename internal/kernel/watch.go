@@ -96,6 +96,7 @@ func (h *Host) receive(c *netlink.Conn, family int, changed chan<- struct{}) {
 			if err != nil {
 				return
 			}
+			h.changers.note(m, family)
 			if family != unix.NETLINK_ROUTE || telling(m) || h.isExpected(m) {
 				signal(changed)
 			}
