@@ -18,7 +18,9 @@ import (
 // imports says which packages of ours a package may import. What is not listed may import none.
 var imports = map[string][]string{
 	"cmd/weft":                   {"internal/agent", "internal/api", "internal/event", "internal/ganeti", "internal/ifupdown", "internal/kernel", "internal/lab", "internal/libvirt", "internal/netstate", "internal/nic", "internal/plan", "internal/qemu", "internal/qmp", "internal/spec", "internal/status", "internal/trial", "internal/vm"},
-	"hack/ganeti":                {"internal/vm"},
+	"hack/deb":                   {"hack/rig", "internal/vm"},
+	"hack/ganeti":                {"hack/rig", "internal/vm"},
+	"hack/rig":                   {"internal/vm"},
 	"hack/vm":                    {"internal/vm"},
 	"internal/agent":             {"internal/announce", "internal/compile", "internal/frame", "internal/guest", "internal/netstate", "internal/nic", "internal/plan", "internal/spec", "internal/trial", "internal/wire"},
 	"internal/announce":          {"internal/frame", "internal/wire"},

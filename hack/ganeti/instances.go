@@ -5,8 +5,9 @@ package main
 import (
 	"context"
 	"fmt"
-	"strings"
 	"time"
+
+	"weft/hack/rig"
 )
 
 // Hosts of the internet, which instances and it ping each other from.
@@ -62,8 +63,8 @@ func inet(command string) string { return "ip netns exec inet " + command }
 
 // pingable waits until the internet gets answers of the instance, IPv4 and IPv6.
 func (t *test) pingable(ctx context.Context, i instance) bool {
-	ok := t.wait(ctx, patience, "net", i.name+" answers the internet, IPv4", inet("ping -c 1 -W 5 "+i.ip4+" | tail -4"+pipefail))
-	return t.wait(ctx, patience, "net", i.name+" answers the internet, IPv6", inet("ping -c 1 -W 5 "+i.ip6+" | tail -4"+pipefail)) && ok
+	ok := t.Wait(ctx, patience, "net", i.name+" answers the internet, IPv4", inet("ping -c 1 -W 5 "+i.ip4+" | tail -4"+pipefail))
+	return t.Wait(ctx, patience, "net", i.name+" answers the internet, IPv6", inet("ping -c 1 -W 5 "+i.ip6+" | tail -4"+pipefail)) && ok
 }
 
 // pipefail ends a pipeline whose first command decides.
@@ -72,7 +73,7 @@ const pipefail = "; exit ${PIPESTATUS[0]}"
 // reaches asks the guest itself to ping the internet, and reads its console.
 func (t *test) reaches(ctx context.Context, node string, i instance) {
 	for _, addr := range []string{internet4, internet6} {
-		t.wait(ctx, 3*short, node, i.name+"'s console: it reaches "+addr, i.guest("ping -c 1 -W 10 "+addr, "1 packets received"))
+		t.Wait(ctx, 3*short, node, i.name+"'s console: it reaches "+addr, i.guest("ping -c 1 -W 10 "+addr, "1 packets received"))
 	}
 }
 
@@ -84,7 +85,7 @@ func (t *test) start(ctx context.Context) {
 
 // plugged asks whether a node has all that a routed instance needs, and shows it.
 func (t *test) plugged(ctx context.Context, node string, i instance) {
-	t.wait(ctx, short, node, node+" routes to "+i.name+" and answers for it", fmt.Sprintf(
+	t.Wait(ctx, short, node, node+" routes to "+i.name+" and answers for it", fmt.Sprintf(
 		"weft nic list | grep %s && ip route show table 993 | grep ^%s && ip -6 route show table 993 | grep ^%s && ip -6 neigh show proxy | grep ^%s",
 		i.mac, i.ip4, i.ip6, i.ip6))
 }
@@ -93,7 +94,7 @@ func (t *test) plugged(ctx context.Context, node string, i instance) {
 // a NIC goes; the agent sees it. That the other node has the instance now is what any neighbour of theirs may have learned.
 func (t *test) unplugged(ctx context.Context, node string, i instance) {
 	other := map[string]string{"node1": "02:00:00:00:02:00", "node2": "02:00:00:00:01:00"}[node]
-	t.wait(ctx, short, node, "nothing of "+i.name+" is left on "+node, fmt.Sprintf(
+	t.Wait(ctx, short, node, "nothing of "+i.name+" is left on "+node, fmt.Sprintf(
 		"! { weft nic list | grep %s; ip route show table all | grep %s; ip -6 route show table all | grep %s; "+
 			"{ ip neigh show | grep %s; ip -6 neigh show | grep %s; } | grep -v ' dev bond0.993 lladdr %s '; "+
 			"ip -6 neigh show proxy | grep %s; nft list ruleset 2>/dev/null | grep -e %s -e %s; } | grep .",
@@ -110,21 +111,21 @@ func (t *test) change(ctx context.Context, reboots ...string) {
 	}
 	t.ganeti(ctx, "a NIC is plugged in while the instance runs",
 		i.modify("-1:add,ip=192.0.2.61,network=tenants,mac=aa:00:00:00:00:61")+" && weft nic list | grep aa:00:00:00:00:61")
-	t.wait(ctx, 3*short, "net", "its new card answers its router", "ip netns exec rt ping -c 1 -W 5 192.0.2.61 | tail -4"+pipefail)
+	t.Wait(ctx, 3*short, "net", "its new card answers its router", "ip netns exec rt ping -c 1 -W 5 192.0.2.61 | tail -4"+pipefail)
 
 	t.ganeti(ctx, "its first NIC gets another address while it runs", i.modify("0:modify,ip=62.217.124.52"))
 	was := i
 	i.ip4 = "62.217.124.52"
 	t.plugged(ctx, "node1", i)
-	t.wait(ctx, short, "node1", "no route to the old address", "! ip route show table 993 | grep "+was.ip4)
-	t.wait(ctx, 3*short, "node1", "the guest takes its new address", i.guest("ip addr add 62.217.124.52/32 dev eth0; ip addr show eth0", "inet 62.217.124.52"))
+	t.Wait(ctx, short, "node1", "no route to the old address", "! ip route show table 993 | grep "+was.ip4)
+	t.Wait(ctx, 3*short, "node1", "the guest takes its new address", i.guest("ip addr add 62.217.124.52/32 dev eth0; ip addr show eth0", "inet 62.217.124.52"))
 	t.pingable(ctx, i)
 
 	t.ganeti(ctx, "and its old address again", i.modify("0:modify,ip="+was.ip4))
 	t.plugged(ctx, "node1", was)
 	t.pingable(ctx, was)
 	t.ganeti(ctx, "its second NIC is pulled out while it runs", i.modify("-1:remove"))
-	t.wait(ctx, short, "node1", "nothing is left of it", "! weft nic list | grep aa:00:00:00:00:61")
+	t.Wait(ctx, short, "node1", "nothing is left of it", "! weft nic list | grep aa:00:00:00:00:61")
 	t.pingable(ctx, was)
 }
 
@@ -147,25 +148,25 @@ func (t *test) migrate(ctx context.Context) {
 func (t *test) move(ctx context.Context, i instance, to string) {
 	from := map[string]string{"node1": "node2", "node2": "node1"}[to]
 	for _, addr := range []string{i.ip4, i.ip6} {
-		t.quiet(ctx, "net", inet("ping -n -D -i 0.5 "+addr+" >/tmp/pings."+addr+" 2>&1 &"))
+		t.Quiet(ctx, "net", inet("ping -n -D -i 0.5 "+addr+" >/tmp/pings."+addr+" 2>&1 &"))
 	}
 	ok := t.ganeti(ctx, i.name+" migrates to "+to, "gnt-instance migrate -f -n "+to+".example.org "+i.name)
 	if i.network == "public" {
 		t.plugged(ctx, to, i)
 		t.unplugged(ctx, from, i)
 	} else {
-		t.wait(ctx, short, to, "it is a port of vlan992 on "+to, "weft nic list | grep "+i.mac)
-		t.wait(ctx, short, from, "nothing of it is left on "+from, "! weft nic list | grep "+i.mac)
+		t.Wait(ctx, short, to, "it is a port of vlan992 on "+to, "weft nic list | grep "+i.mac)
+		t.Wait(ctx, short, from, "nothing of it is left on "+from, "! weft nic list | grep "+i.mac)
 	}
 	t.pingable(ctx, i)
-	t.quiet(ctx, "net", "pkill -INT ping; while pgrep ping >/dev/null; do sleep 0.1; done")
+	t.Quiet(ctx, "net", "pkill -INT ping; while pgrep ping >/dev/null; do sleep 0.1; done")
 	for _, addr := range []string{i.ip4, i.ip6} {
-		r := t.quiet(ctx, "net", "cat /tmp/pings."+addr)
-		p := countPings(r.out)
+		r := t.Quiet(ctx, "net", "cat /tmp/pings."+addr)
+		p := rig.CountPings(r.Out, 500*time.Millisecond)
 		fmt.Printf("    pings to %s: %s\n", addr, p)
-		t.check(ok && p.answered > 0 && p.last, "%s answers %s after the move to %s", i.name, addr, to)
+		t.Check(ok && p.Answered > 0 && p.Last, "%s answers %s after the move to %s", i.name, addr, to)
 	}
-	t.sh(ctx, to, "grep ' weft\\[.*'"+i.name+" /var/log/syslog | tail -1")
+	t.Sh(ctx, to, "grep ' weft\\[.*'"+i.name+" /var/log/syslog | tail -1")
 }
 
 // stop stops both instances.
@@ -175,7 +176,7 @@ func (t *test) stop(ctx context.Context) {
 		t.unplugged(ctx, node, routedInstance())
 		t.unplugged(ctx, node, bridgedInstance())
 	}
-	t.sh(ctx, "node1", "weft nic list; ip route show table 993; ip -6 neigh show proxy; ip rule")
+	t.Sh(ctx, "node1", "weft nic list; ip route show table 993; ip -6 neigh show proxy; ip rule")
 }
 
 // remove removes what the test made. The nodes' uplinks are ifupdown's by now.
@@ -188,47 +189,8 @@ func (t *test) remove(ctx context.Context) {
 		t.unplugged(ctx, node, routedInstance())
 		t.unplugged(ctx, node, bridgedInstance())
 		t.unchanged(ctx, node)
-		t.must(ctx, node, "weft ganeti uninstall", "weft ganeti uninstall && ! weft ganeti install --check >/dev/null")
-		t.must(ctx, node, "/etc/ganeti is as it was before the install", "find /etc/ganeti | sort | diff /tmp/etc-ganeti - && ! find /var/lib/weft -type f | grep .")
+		t.Must(ctx, node, "weft ganeti uninstall", "weft ganeti uninstall && ! weft ganeti install --check >/dev/null")
+		t.Must(ctx, node, "/etc/ganeti is as it was before the install", "find /etc/ganeti | sort | diff /tmp/etc-ganeti - && ! find /var/lib/weft -type f | grep .")
 	}
 	t.verify(ctx)
-}
-
-// pings is what one run of ping shows.
-type pings struct {
-	sent, answered int
-	gap            time.Duration // the longest row of unanswered ones
-	last           bool          // one of the last ten was answered
-}
-
-func (p pings) String() string {
-	return fmt.Sprintf("%d sent, %d lost; the longest row of lost ones is %.1f s", p.sent, p.sent-p.answered, p.gap.Seconds())
-}
-
-// countPings reads the output of ping -D -i 0.5.
-func countPings(out string) pings {
-	var p pings
-	seen := map[int]bool{}
-	for line := range strings.Lines(out) {
-		var seq, sent, answered int
-		if _, rest, ok := strings.Cut(line, "icmp_seq="); ok && strings.Contains(line, "bytes from") {
-			if _, err := fmt.Sscanf(rest, "%d", &seq); err == nil {
-				seen[seq] = true
-			}
-		}
-		if n, err := fmt.Sscanf(line, "%d packets transmitted, %d received", &sent, &answered); err == nil && n == 2 {
-			p.sent = sent
-		}
-	}
-	p.answered = len(seen)
-	row := 0
-	for seq := 1; seq <= p.sent; seq++ {
-		row++
-		if seen[seq] {
-			row = 0
-			p.last = p.last || seq > p.sent-10
-		}
-		p.gap = max(p.gap, time.Duration(row)*500*time.Millisecond)
-	}
-	return p
 }

@@ -13,9 +13,9 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
+	"weft/hack/rig"
 	"weft/internal/vm"
 )
 
@@ -24,22 +24,18 @@ var files embed.FS
 
 // lab is three VMs: two nodes, and one that is the switch, the router and the internet.
 type lab struct {
-	dir  string // shared with the VMs, at the same path
+	*rig.Fleet
+	weft string // the binary
 	root string
 	img  vm.Image
-	stop context.CancelFunc
-	runs sync.WaitGroup // one per VM that was started, until it has ended
 }
 
 // machines are the names of the VMs.
 func machines() []string { return []string{"net", "node1", "node2"} }
 
-// socket is where a VM takes commands.
-func (l *lab) socket(name string) string { return filepath.Join(l.dir, name+".sock") }
-
 // prepare writes what the VMs and the instances boot into the lab's folder.
-func (l *lab) prepare(ctx context.Context, weft string) error {
-	binary, err := os.ReadFile(weft)
+func (l *lab) prepare(ctx context.Context) error {
+	binary, err := os.ReadFile(l.weft)
 	if err != nil {
 		return fmt.Errorf("reading the weft binary: %w", err)
 	}
@@ -67,7 +63,7 @@ func (l *lab) prepare(ctx context.Context, weft string) error {
 		}
 	}
 	for name, data := range write {
-		if err := os.WriteFile(filepath.Join(l.dir, name), data, 0o755); err != nil {
+		if err := os.WriteFile(filepath.Join(l.Dir, name), data, 0o755); err != nil {
 			return fmt.Errorf("preparing the lab: %w", err)
 		}
 	}
@@ -81,12 +77,12 @@ func (l *lab) python(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("packing the nodes' Python: %w", err)
 	}
-	args := []string{"-C", l.root, "--exclude=usr/lib/python3.*/test", "-cf", filepath.Join(l.dir, "python.tar"), "usr/share/ganeti"}
+	args := []string{"-C", l.root, "--exclude=usr/lib/python3.*/test", "-cf", filepath.Join(l.Dir, "python.tar"), "usr/share/ganeti"}
 	for _, dir := range dirs {
 		args = append(args, "usr/lib/"+filepath.Base(dir))
 	}
 	if out, err := exec.CommandContext(ctx, "tar", args...).CombinedOutput(); err != nil {
-		return fmt.Errorf("packing the nodes' Python: %w\n%s", err, lastLines(string(out), 5))
+		return fmt.Errorf("packing the nodes' Python: %w\n%s", err, rig.LastLines(string(out), 5))
 	}
 	return nil
 }
@@ -105,7 +101,7 @@ func (l *lab) wireArgs(name string) []string {
 				}
 			}
 			args = append(args,
-				"-netdev", fmt.Sprintf("stream,id=%s,server=%s,addr.type=unix,addr.path=%s", wire, server, filepath.Join(l.dir, wire)),
+				"-netdev", fmt.Sprintf("stream,id=%s,server=%s,addr.type=unix,addr.path=%s", wire, server, filepath.Join(l.Dir, wire)),
 				"-device", fmt.Sprintf("virtio-net-pci,netdev=%s,mac=%s,romfile=", wire, mac))
 		}
 	}
@@ -115,65 +111,18 @@ func (l *lab) wireArgs(name string) []string {
 // boot starts one VM and returns when it takes commands.
 func (l *lab) boot(ctx context.Context, name string) error {
 	cfg := vm.Config{
-		Image: l.img, Root: l.root, WorkDir: l.dir, Devices: l.wireArgs(name), Console: l.socket(name),
-		KernelLog: filepath.Join(l.dir, name+".kernel"), Memory: 3072, Boot: 15 * time.Minute,
-		Argv: []string{"sh", filepath.Join(l.dir, "node.sh"), l.dir, name[len(name)-1:]},
+		Image: l.img, Root: l.root, Devices: l.wireArgs(name), Memory: 3072, Boot: 15 * time.Minute,
+		Argv: []string{"sh", filepath.Join(l.Dir, "node.sh"), l.Dir, name[len(name)-1:]},
 	}
 	if name == "net" {
-		cfg.CPUs, cfg.Memory, cfg.Argv = 1, 512, []string{"sh", filepath.Join(l.dir, "net.sh")}
+		cfg.CPUs, cfg.Memory, cfg.Argv = 1, 512, []string{"sh", filepath.Join(l.Dir, "net.sh")}
 	}
-	booted := make(chan struct{})
-	cfg.Booted = func() { close(booted) }
-	log, err := os.Create(filepath.Join(l.dir, name+".log"))
-	if err != nil {
-		return fmt.Errorf("booting %s: %w", name, err)
-	}
-	cfg.Stdout, cfg.Stderr = log, log
-	ended := make(chan error, 1)
-	l.runs.Go(func() {
-		code, err := vm.Run(ctx, cfg)
-		if err == nil {
-			err = fmt.Errorf("its boot script ended with status %d", code)
-		}
-		ended <- errors.Join(fmt.Errorf("%s: %w", name, err), log.Close())
-	})
-	select {
-	case <-booted:
-	case err := <-ended:
-		return fmt.Errorf("booting %w", err)
-	}
-	return l.await(ctx, name+".log", name+": up", ended)
-}
-
-// await waits until a file of the lab's folder holds a text, or the VM has ended.
-func (l *lab) await(ctx context.Context, file, text string, ended <-chan error) error {
-	tick := time.NewTicker(200 * time.Millisecond)
-	defer tick.Stop()
-	limit := time.NewTimer(5 * time.Minute)
-	defer limit.Stop()
-	for {
-		data, err := os.ReadFile(filepath.Join(l.dir, file))
-		if err != nil {
-			return fmt.Errorf("waiting for %q: %w", text, err)
-		}
-		if bytes.Contains(data, []byte(text)) {
-			return nil
-		}
-		select {
-		case <-tick.C:
-		case <-limit.C:
-			return fmt.Errorf("%s never said %q, but:\n%s", file, text, lastLines(string(data), 10))
-		case err := <-ended:
-			return fmt.Errorf("%w:\n%s", err, lastLines(string(data), 10))
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		}
-	}
+	_, err := l.Boot(ctx, name, cfg, name+": up")
+	return err
 }
 
 // up boots all VMs.
 func (l *lab) up(ctx context.Context) error {
-	ctx, l.stop = context.WithCancel(ctx)
 	if err := l.boot(ctx, "net"); err != nil {
 		return err
 	}
@@ -182,10 +131,4 @@ func (l *lab) up(ctx context.Context) error {
 		go func() { ended <- l.boot(ctx, name) }()
 	}
 	return errors.Join(<-ended, <-ended)
-}
-
-// end ends the VMs that were started.
-func (l *lab) end() {
-	l.stop()
-	l.runs.Wait()
 }

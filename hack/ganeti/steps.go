@@ -36,11 +36,11 @@ func (t *test) run(ctx context.Context, letters string) {
 	for _, letter := range letters {
 		s, ok := steps[letter]
 		if !ok || ctx.Err() != nil {
-			t.check(false, "step %c: no such step, or interrupted", letter)
+			t.Check(false, "step %c: no such step, or interrupted", letter)
 			return
 		}
-		t.step = string(letter)
-		fmt.Printf("\n== %c. %s [%.1f min]\n", letter, s.what, time.Since(t.began).Minutes())
+		t.Step = string(letter)
+		fmt.Printf("\n== %c. %s [%.1f min]\n", letter, s.what, time.Since(t.Began).Minutes())
 		s.run(ctx)
 	}
 }
@@ -54,7 +54,7 @@ func (t *test) initCluster() string {
 		"min:nic-count=0,cpu-count=1,disk-count=0,spindle-use=0,disk-size=1M,memory-size=16M" +
 		"/max:nic-count=8,cpu-count=4,disk-count=4,spindle-use=8,disk-size=1T,memory-size=4G" + ` \
   --nic-parameters mode=bridged,link=vlan992 \
-  --hypervisor-parameters kvm:kvm_path=/usr/local/bin/kvm-nice,kernel_path=` + t.lab.dir + "/vmlinux,initrd_path=" + t.lab.dir + "/guest.cpio," +
+  --hypervisor-parameters kvm:kvm_path=/usr/local/bin/kvm-nice,kernel_path=` + t.lab.Dir + "/vmlinux,initrd_path=" + t.lab.Dir + "/guest.cpio," +
 		`serial_console=true,migration_downtime=300,kvm_extra='-global virtio-net-pci.romfile=' \
   --mac-prefix aa:00:00 cluster.example.org`
 }
@@ -72,34 +72,34 @@ gnt-network list`
 // stock makes a cluster of the two nodes and starts an instance in the way that Ganeti itself knows.
 func (t *test) stock(ctx context.Context) {
 	for _, node := range nodes() {
-		t.must(ctx, node, node+" has its network", "weft apply >/dev/null && ip -br addr show bond0")
+		t.Must(ctx, node, node+" has its network", "weft apply >/dev/null && ip -br addr show bond0")
 	}
-	t.wait(ctx, short, "node1", "the nodes reach each other", "ping -c 1 -W 2 10.0.0.12 | tail -2 && ping -c 1 -W 2 10.0.0.1 | tail -2")
-	t.must(ctx, "node1", "gnt-cluster init", t.initCluster())
+	t.Wait(ctx, short, "node1", "the nodes reach each other", "ping -c 1 -W 2 10.0.0.12 | tail -2 && ping -c 1 -W 2 10.0.0.1 | tail -2")
+	t.Must(ctx, "node1", "gnt-cluster init", t.initCluster())
 	t.ganeti(ctx, "gnt-node add", "gnt-node add --no-ssh-key-check node2.example.org </dev/null")
-	t.must(ctx, "node1", "the networks are added and connected", addNetworks)
+	t.Must(ctx, "node1", "the networks are added and connected", addNetworks)
 	t.ganeti(ctx, "gnt-instance add", bridgedInstance().add())
 	t.ganeti(ctx, "the instance starts", "gnt-instance start "+bridgedInstance().name)
-	t.must(ctx, "node1", "its tap is in the bridge", "bridge link | grep tap0 && pgrep -af kvm.*"+bridgedInstance().name+" | cut -c 1-60")
+	t.Must(ctx, "node1", "its tap is in the bridge", "bridge link | grep tap0 && pgrep -af kvm.*"+bridgedInstance().name+" | cut -c 1-60")
 	t.ganeti(ctx, "the instance stops", "gnt-instance stop --timeout 1 "+bridgedInstance().name)
 }
 
 // verify asks Ganeti whether all is well. What is printed is without what it says in any case.
 func (t *test) verify(ctx context.Context) {
-	r := t.sh(ctx, "node1", "gnt-cluster verify 2>&1 | grep -v ' \\* \\|^Waiting\\|^Submitted'; exit ${PIPESTATUS[0]}")
-	t.check(r.ok() && !strings.Contains(r.out, "ERROR") && !strings.Contains(r.out, "WARNING"), "gnt-cluster verify is clean")
+	r := t.Sh(ctx, "node1", "gnt-cluster verify 2>&1 | grep -v ' \\* \\|^Waiting\\|^Submitted'; exit ${PIPESTATUS[0]}")
+	t.Check(r.OK() && !strings.Contains(r.Out, "ERROR") && !strings.Contains(r.Out, "WARNING"), "gnt-cluster verify is clean")
 }
 
 // install gives Ganeti to weft.
 func (t *test) install(ctx context.Context) {
 	for _, node := range nodes() {
-		t.sh(ctx, node, "setsid weft agent >>/var/log/weft-agent.log 2>&1 </dev/null &")
-		t.wait(ctx, short, node, "weft agent runs", "grep -q msg=ready /var/log/weft-agent.log")
-		t.must(ctx, node, "weft ganeti install", "find /etc/ganeti | sort >/tmp/etc-ganeti; weft ganeti install && ls -l /etc/ganeti/kvm-vif-bridge")
+		t.Sh(ctx, node, "setsid weft agent >>/var/log/weft-agent.log 2>&1 </dev/null &")
+		t.Wait(ctx, short, node, "weft agent runs", "grep -q msg=ready /var/log/weft-agent.log")
+		t.Must(ctx, node, "weft ganeti install", "find /etc/ganeti | sort >/tmp/etc-ganeti; weft ganeti install && ls -l /etc/ganeti/kvm-vif-bridge")
 	}
 	t.ganeti(ctx, "gnt-cluster redist-conf", "gnt-cluster redist-conf")
 	for _, node := range nodes() {
-		t.must(ctx, node, "redist-conf leaves weft's script on "+node, "weft ganeti install --check && ! test -L /etc/ganeti/kvm-vif-bridge")
+		t.Must(ctx, node, "redist-conf leaves weft's script on "+node, "weft ganeti install --check && ! test -L /etc/ganeti/kvm-vif-bridge")
 	}
 	t.verify(ctx)
 }

@@ -66,7 +66,7 @@ func testImage(t *testing.T) Image {
 	t.Helper()
 	img := Image{Dir: t.TempDir(), Release: "6.1.0-test"}
 	files := map[string]string{"modules.dep": "", "modules.builtin": ""}
-	for _, m := range bootModules() {
+	for _, m := range bootModules(true) {
 		file := "kernel/" + m + ".ko"
 		files[file] = "module " + m
 		files["modules.dep"] += file + ":\n"
@@ -107,7 +107,7 @@ func TestInitramfs(t *testing.T) {
 	exe := filepath.Join(t.TempDir(), "prog")
 	writeFile(t, exe, elfFile(false))
 	var b bytes.Buffer
-	cfg := initConfig{Release: img.Release, ModulesDir: img.modules(), Exe: exe, WorkDir: "/work"}
+	cfg := initConfig{Release: img.Release, ModulesDir: img.modules(), Exe: exe, WorkDir: "/work", Disk: true, Init: "/sbin/init"}
 	if err := writeInitramfs(context.Background(), &b, img, cfg); err != nil {
 		t.Fatal(err)
 	}
@@ -137,7 +137,7 @@ func TestInitramfs(t *testing.T) {
 	if err := json.Unmarshal([]byte(got["config.json"]), &c); err != nil {
 		t.Fatal(err)
 	}
-	for _, m := range bootModules() {
+	for _, m := range bootModules(true) {
 		cfg.Modules = append(cfg.Modules, m+".ko")
 		if got["modules/"+m+".ko"] != "module "+m {
 			t.Errorf("module %s holds %q", m, got["modules/"+m+".ko"])

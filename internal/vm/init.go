@@ -17,6 +17,8 @@ import (
 const (
 	initEnv  = "WEFT_VM_INIT"
 	agentEnv = "WEFT_VM_AGENT"
+	// endsVM is agentEnv's value where the init program is another, which does not end with the agent.
+	endsVM = "ends"
 )
 
 // IsInit reports whether this process is the init program of a VM that Run booted, or the part of
@@ -33,11 +35,19 @@ func Init() {
 			fmt.Fprintln(os.Stderr, "weft agent:", err)
 			os.Exit(1)
 		}
+		if os.Getenv(agentEnv) == endsVM {
+			powerOff()
+		}
 		os.Exit(0)
 	}
 	if err := runInit(); err != nil {
 		fmt.Fprintln(os.Stderr, "weft init:", err)
 	}
+	powerOff()
+}
+
+// powerOff ends the VM.
+func powerOff() {
 	unix.Sync()
 	err := unix.Reboot(unix.LINUX_REBOOT_CMD_POWER_OFF)
 	fmt.Fprintln(os.Stderr, "weft init: powering off:", err)
@@ -57,11 +67,19 @@ func runInit() error {
 	if err := setUp(cfg); err != nil {
 		return err
 	}
+	alone := "1"
+	if cfg.Init != "" {
+		alone = endsVM
+	}
 	agent, err := os.StartProcess("/proc/self/exe", []string{"weft-agent"}, &os.ProcAttr{
-		Dir: "/", Env: []string{agentEnv + "=1"}, Files: []*os.File{nil, os.Stdout, os.Stderr},
+		Dir: "/", Env: []string{agentEnv + "=" + alone}, Files: []*os.File{nil, os.Stdout, os.Stderr},
 	})
 	if err != nil {
 		return fmt.Errorf("starting the agent: %w", err)
+	}
+	if cfg.Init != "" {
+		err := unix.Exec(cfg.Init, []string{cfg.Init}, []string{"PATH=" + guestPath, "TERM=dumb"})
+		return fmt.Errorf("starting %s: %w", cfg.Init, err)
 	}
 	for {
 		var st unix.WaitStatus
@@ -112,10 +130,13 @@ func setUp(cfg initConfig) error {
 		{rootTag, "/host", "9p", unix.MS_RDONLY, rootOptions},
 		{"tmpfs", "/ram", "tmpfs", 0, "mode=0755,size=75%"},
 	}
+	if cfg.Disk {
+		root[1] = mount{"/dev/vda", "/ram", "ext4", 0, ""}
+	}
 	if err := mountAll("", root); err != nil {
 		return err
 	}
-	if err := errors.Join(os.Mkdir("/ram/upper", 0o755), os.Mkdir("/ram/work", 0o755)); err != nil {
+	if err := errors.Join(os.MkdirAll("/ram/upper", 0o755), os.MkdirAll("/ram/work", 0o755)); err != nil {
 		return err
 	}
 	if err := mountAll("", []mount{{"overlay", "/new", "overlay", 0, "lowerdir=/host,upperdir=/ram/upper,workdir=/ram/work"}}); err != nil {

@@ -37,13 +37,16 @@ type initConfig struct {
 	// Exe is the host's path of the init program, WorkDir the folder shared for writing ("" for none).
 	Exe     string `json:"exe"`
 	WorkDir string `json:"work_dir"`
+	// Disk says that there is one for what the guest writes; Init is the program that takes over, "" for none.
+	Disk bool   `json:"disk"`
+	Init string `json:"init"`
 }
 
 // writeInitramfs writes the initramfs of a VM as a plain cpio archive: decompressing costs an
 // emulated CPU more than loading it. cfg.Modules is filled in.
 func writeInitramfs(ctx context.Context, w io.Writer, img Image, cfg initConfig) error {
 	dir := img.modules()
-	order, err := img.moduleOrder()
+	order, err := img.ModuleFiles(bootModules(cfg.Disk)...)
 	if err != nil {
 		return err
 	}

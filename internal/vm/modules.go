@@ -12,8 +12,12 @@ import (
 
 // bootModules is what the initramfs loads before the host's files are there; the rest is then
 // loaded by the kernel and modprobe from the cache folder.
-func bootModules() []string {
-	return []string{"virtio_pci", "virtio_console", "virtio_rng", "9pnet_virtio", "9p", "overlay"}
+func bootModules(disk bool) []string {
+	list := []string{"virtio_pci", "virtio_console", "virtio_rng", "9pnet_virtio", "9p", "overlay"}
+	if disk { // ext4 asks for its checksum's module by a name that no file has
+		list = append(list, "virtio_blk", "crc32c_generic", "ext4")
+	}
+	return list
 }
 
 // moduleName is the kernel's name of a module file: kernel/fs/9p/9p.ko.xz is 9p.

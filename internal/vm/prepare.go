@@ -47,11 +47,6 @@ func (img Image) String() string { return "Debian " + img.Release }
 // modules is the folder with modules.dep and the module files.
 func (img Image) modules() string { return filepath.Join(img.Dir, "lib/modules", img.Release) }
 
-// moduleOrder returns the boot modules' files, relative to modules, in loading order.
-func (img Image) moduleOrder() ([]string, error) {
-	return img.ModuleFiles(bootModules()...)
-}
-
 // ModuleFiles returns the files, relative to the folder lib/modules/RELEASE of Dir, that must be
 // loaded in this order for the wanted modules to work. Modules that are built in need no file.
 func (img Image) ModuleFiles(want ...string) ([]string, error) {

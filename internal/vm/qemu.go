@@ -106,6 +106,9 @@ func qemuArgs(m machine, cfg Config, initramfs, console string) []string {
 			"-fsdev", "local,id=mods,path="+quote(cfg.Image.modules())+",security_model=none,readonly=on,multidevs=remap",
 			"-device", "virtio-9p-pci,fsdev=mods,mount_tag="+modsTag)
 	}
+	if cfg.Disk != "" {
+		args = append(args, "-drive", "if=none,id=disk,format=raw,file="+quote(cfg.Disk), "-device", "virtio-blk-pci,drive=disk")
+	}
 	return append(args, cfg.Devices...)
 }
 

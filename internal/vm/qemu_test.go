@@ -45,8 +45,9 @@ func TestQEMUArgs(t *testing.T) {
 		t.Errorf("an export without a work folder:\n%s", line)
 	}
 	cfg.Root, cfg.Devices = "/r,s", []string{"-device", "card"}
+	cfg.Disk = "/d,e"
 	line = strings.Join(qemuArgs(m, cfg, "/i", "/log"), " ")
-	for _, want := range []string{"path=/r,,s,security_model=none,readonly=on", "mount_tag=" + modsTag, "-device card"} {
+	for _, want := range []string{"path=/r,,s,security_model=none,readonly=on", "mount_tag=" + modsTag, "-device card", "format=raw,file=/d,,e "} {
 		if !strings.Contains(line, want) {
 			t.Errorf("the arguments of a VM with a root of its own lack %q:\n%s", want, line)
 		}

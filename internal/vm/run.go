@@ -35,8 +35,13 @@ type Config struct {
 	// "" is /. The kernel's modules are added to it.
 	Root string
 	// WorkDir is a folder that the guest shares for writing, at the same path; "" is none.
-	// Everything else that the guest writes is lost with it.
+	// Everything else that the guest writes is lost with it, or is in Disk.
 	WorkDir string
+	// Disk is a file with an ext4 file system for what the guest writes, so that a later VM finds it; "" is its memory.
+	Disk string
+	// Init is the guest's own init program, such as systemd, which takes over once the root is there; "" is none. The VM
+	// ends when that powers it off or reboots it, too.
+	Init string
 	// Memory in MiB (0: 3072) and CPUs (0: 2, or 1 where this machine is busy) of the guest.
 	Memory, CPUs int
 	// Instructions has the guest's clock count its CPU's instructions, one a nanosecond, and nothing else: what it measures of
@@ -127,7 +132,7 @@ func (cfg Config) complete() (Config, error) {
 	if cfg.Boot == 0 {
 		cfg.Boot = 3 * time.Minute
 	}
-	for _, p := range []*string{&cfg.Root, &cfg.WorkDir, &cfg.Dir, &cfg.Console, &cfg.KernelLog} {
+	for _, p := range []*string{&cfg.Root, &cfg.WorkDir, &cfg.Dir, &cfg.Console, &cfg.KernelLog, &cfg.Disk} {
 		if *p == "" {
 			continue
 		}
@@ -170,7 +175,7 @@ func makeInitramfs(ctx context.Context, file string, cfg Config) error {
 		return fmt.Errorf("writing the initramfs: %w", err)
 	}
 	err = writeInitramfs(ctx, f, cfg.Image, initConfig{
-		Release: cfg.Image.Release, ModulesDir: cfg.modulesDir(), Exe: exe, WorkDir: cfg.WorkDir,
+		Release: cfg.Image.Release, ModulesDir: cfg.modulesDir(), Exe: exe, WorkDir: cfg.WorkDir, Disk: cfg.Disk != "", Init: cfg.Init,
 	})
 	return errors.Join(err, f.Close())
 }
