@@ -108,16 +108,19 @@ func (l *lab) wireArgs(name string) []string {
 	return args
 }
 
-// boot starts one VM and returns when it takes commands.
+// boot starts one VM and returns when it takes commands. A node has two CPUs on a busy machine as well: the instances in it take one.
 func (l *lab) boot(ctx context.Context, name string) error {
 	cfg := vm.Config{
-		Image: l.img, Root: l.root, Devices: l.wireArgs(name), Memory: 3072, Boot: 15 * time.Minute,
+		Image: l.img, Root: l.root, Devices: l.wireArgs(name), Memory: 3072, CPUs: 2, Boot: 15 * time.Minute,
 		Argv: []string{"sh", filepath.Join(l.Dir, "node.sh"), l.Dir, name[len(name)-1:]},
 	}
 	if name == "net" {
 		cfg.CPUs, cfg.Memory, cfg.Argv = 1, 512, []string{"sh", filepath.Join(l.Dir, "net.sh")}
 	}
-	_, err := l.Boot(ctx, name, cfg, name+": up")
+	ended, err := l.Boot(ctx, name, cfg, name+": up")
+	if err == nil {
+		l.Need(name, ended)
+	}
 	return err
 }
 

@@ -76,7 +76,9 @@ func (c Command) run(ctx context.Context, o options, args []string) (code int, e
 	if o.on != "" {
 		return vm.Attach(ctx, filepath.Join(o.dir, o.on+".sock"), args)
 	}
-	f := &Fleet{Dir: o.dir}
+	ctx, fail := context.WithCancelCause(ctx)
+	defer fail(nil)
+	f := &Fleet{Dir: o.dir, fail: fail}
 	if !o.use {
 		if err := os.MkdirAll(o.dir, 0o755); err != nil {
 			return 1, fmt.Errorf("making the run's folder: %w", err)
@@ -93,5 +95,8 @@ func (c Command) run(ctx context.Context, o options, args []string) (code int, e
 	}
 	t := &Transcript{Dir: o.dir, Began: began}
 	c.Run(ctx, f, t, o.steps)
+	if err := context.Cause(ctx); err != nil {
+		t.Check(false, "the run goes to its end: %v", err)
+	}
 	return t.Report(), nil
 }

@@ -24,6 +24,7 @@ import (
 // folder, which they share, at the same path.
 type Fleet struct {
 	Dir  string
+	fail context.CancelCauseFunc // ends the run
 	stop []context.CancelFunc
 	mu   sync.Mutex
 	runs sync.WaitGroup // one per VM that was started, until it has ended
@@ -57,6 +58,17 @@ func (f *Fleet) Boot(ctx context.Context, name string, cfg vm.Config, text strin
 		return nil, fmt.Errorf("booting %w", err)
 	}
 	return ended, await(ctx, log.Name(), text, ended)
+}
+
+// Need ends the run when that VM ends, and says what its kernel said last: nothing that is asked later has an answer without it.
+func (f *Fleet) Need(name string, ended <-chan error) {
+	go func() {
+		err := <-ended
+		if said, e := os.ReadFile(filepath.Join(f.Dir, name+".kernel")); e == nil {
+			err = fmt.Errorf("%w; its kernel's last words:\n%s", err, LastLines(string(said), 25))
+		}
+		f.fail(err)
+	}()
 }
 
 // await waits until a file holds a text, or the VM that writes it has ended.
