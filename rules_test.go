@@ -22,14 +22,14 @@ var imports = map[string][]string{
 	"hack/ganeti":                {"hack/rig", "internal/vm"},
 	"hack/rig":                   {"internal/vm"},
 	"hack/vm":                    {"internal/vm"},
-	"internal/agent":             {"internal/announce", "internal/compile", "internal/frame", "internal/guest", "internal/netstate", "internal/nic", "internal/plan", "internal/spec", "internal/trial", "internal/wire"},
+	"internal/agent":             {"internal/announce", "internal/compile", "internal/foreign", "internal/frame", "internal/guest", "internal/netstate", "internal/nic", "internal/plan", "internal/spec", "internal/trial", "internal/wire"},
 	"internal/announce":          {"internal/frame", "internal/wire"},
 	"internal/api":               {"internal/agent", "internal/event", "internal/plan", "internal/spec", "internal/status", "internal/trial"},
 	"internal/compile":           {"internal/frame", "internal/netstate", "internal/nft", "internal/spec"},
 	"internal/guest":             {"internal/frame", "internal/wire"},
 	"internal/ganeti":            {"internal/netstate", "internal/spec"},
 	"internal/ifupdown":          {"internal/spec"},
-	"internal/kernel":            {"internal/event", "internal/netstate", "internal/nft", "internal/plan"},
+	"internal/kernel":            {"internal/event", "internal/foreign", "internal/netstate", "internal/nft", "internal/plan"},
 	"internal/kernel/kerneltest": {"internal/kernel", "internal/netstate", "internal/nft", "internal/plan"},
 	"internal/lab":               {"internal/vm"},
 	"internal/libvirt":           {"internal/spec"},
@@ -42,7 +42,7 @@ var imports = map[string][]string{
 }
 
 // pure names the packages that do no I/O, and what they must therefore not import.
-var pure = []string{"internal/netstate", "internal/nft", "internal/spec", "internal/compile", "internal/plan", "internal/frame"}
+var pure = []string{"internal/netstate", "internal/nft", "internal/spec", "internal/compile", "internal/plan", "internal/foreign", "internal/frame"}
 
 var impure = []string{"os", "os/exec", "net/http", "io/ioutil", "syscall", "golang.org/x/sys/unix", "path/filepath"}
 

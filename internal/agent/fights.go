@@ -3,6 +3,7 @@
 package agent
 
 import (
+	"cmp"
 	"maps"
 	"slices"
 	"time"
@@ -129,10 +130,7 @@ func (l *Loop) fought(op plan.Op) {
 		if x.rest == fightFirst {
 			l.Stats.fought.Inc()
 		}
-		by := "nobody that the kernel names"
-		if t, ok := l.Node.Target.(knowing); ok && t.Changer(k.Kind) != "" {
-			by = t.Changer(k.Kind)
-		}
+		by := cmp.Or(l.changer(k.Kind), "nobody that the kernel names")
 		switch {
 		case k.Kind == netstate.KindTable || k.Kind == netstate.KindElement:
 			l.log().Error("somebody undoes repairs of a guard: it is mended again and again", "object", k, "times", x.total, "by", by)

@@ -48,22 +48,3 @@ func dropAll(s *netstate.State, dev string) {
 	}
 	drop(s, dev)
 }
-
-// Early returns the rules that are not weft's and stand before that of the host's own addresses, though weft moved it only a
-// little. The kernel puts a rule there that comes without a preference once there is a rule before `lookup local`
-// (fib_default_rule_pref): traffic to the host itself can then leave by that rule's table.
-func (v *View) Early() []netstate.Rule {
-	local := map[int]uint32{}
-	for r := range netstate.Of[netstate.Rule](v.Want) {
-		if r.IsLocal() {
-			local[r.Family] = r.Priority
-		}
-	}
-	var early []netstate.Rule
-	for r := range netstate.Of[netstate.Rule](v.Have) {
-		if !r.Owned() && !r.IsLocal() && r.Priority < local[r.Family] && v.Want.Get(r.Key()) == nil {
-			early = append(early, r)
-		}
-	}
-	return early
-}

@@ -15,6 +15,7 @@ var (
 	bondMembers = prometheus.NewDesc("weft_bond_members", "Members of a bond: all, and those that carry traffic (MII up; of 802.3ad in the active aggregator).", []string{"bond", "state"}, nil)
 	bondPartner = prometheus.NewDesc("weft_bond_lacp_partner", "1 where an 802.3ad bond has a partner that speaks LACP.", []string{"bond"}, nil)
 	nicsBy      = prometheus.NewDesc("weft_nics", "NICs that are plugged in, by network.", []string{"network", "state"}, nil)
+	hurtsNow    = prometheus.NewDesc("weft_hurts", "Things of others that hurt the node's networks at the moment, by name.", []string{"name"}, nil)
 	converged   = prometheus.NewDesc("weft_converged", "1 where nothing was left to do after the last round.", nil, nil)
 )
 
@@ -23,7 +24,7 @@ type viewCollector Stats
 
 // Describe names the gauges.
 func (*viewCollector) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{linkUp, bondMembers, bondPartner, nicsBy, converged} {
+	for _, d := range []*prometheus.Desc{linkUp, bondMembers, bondPartner, nicsBy, hurtsNow, converged} {
 		ch <- d
 	}
 }
@@ -50,6 +51,11 @@ func (c *viewCollector) Collect(ch chan<- prometheus.Metric) {
 			if b := l.Status; b != nil && b.Bond != nil && b.Bond.AggregatorID != 0 {
 				gauge(bondPartner, one(b.Bond.PartnerMAC != "" && b.Bond.PartnerMAC != "00:00:00:00:00:00"), l.Name)
 			}
+		}
+	}
+	if sore := (*Stats)(c).sore(); sore != nil {
+		for _, name := range hurtNames {
+			gauge(hurtsNow, float64(sore[name]), name)
 		}
 	}
 	type key struct{ network, state string }

@@ -11,11 +11,9 @@ import (
 
 // Unguarded returns the first nftables table that is not there as this weft makes it; "" when all stand.
 func (v *View) Unguarded() string {
-	for want := range v.Want.All() {
-		if k := want.Key(); k.Kind == netstate.KindTable {
-			if have := v.Have.Get(k); have == nil || !have.Meets(want) {
-				return k.String()
-			}
+	for want := range v.Want.Kind(netstate.KindTable) {
+		if have := v.Have.Get(want.Key()); have == nil || !have.Meets(want) {
+			return want.Key().String()
 		}
 	}
 	return ""

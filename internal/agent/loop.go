@@ -68,7 +68,6 @@ type Loop struct {
 	taps     map[int]Tap        // by ifindex
 	early    map[int]earlyGuest // by ifindex of what is no known tap: the guest that was heard there last
 	ahead    map[string]claiming
-	warned   map[netstate.Key]bool      // of the rules that stand too early
 	doors    map[string][]chan struct{} // by NIC: who waits to hear its guest
 	alarms   map[Claim]time.Time        // when a contested claim was looked at
 	defended map[Claim]time.Time        // when it was last spoken of
@@ -78,6 +77,7 @@ type Loop struct {
 	moves    map[string]move            // by NIC
 	turn     int                        // counts the rounds
 	fights   fights                     // with whoever undoes repairs; the rounds' goroutine's alone
+	outcry   outcry                     // over what hurts; the rounds' goroutine's alone
 	working  atomic.Int64               // since when a round has the lock, in ns; 0 where none has
 	done     int                        // operations of this round; its goroutine's alone
 	expected map[int]string             // what Expect was told last
@@ -301,15 +301,20 @@ func (l *Loop) repaired(op plan.Op) {
 	l.done++
 	l.Stats.repaired(op)
 	l.fought(op)
-	lines := op.Lines()
+	l.undone(op)
+	lines, by := op.Lines(), l.whoseTable(op)
 	for i, line := range lines {
 		if i == longest {
 			l.log().Info("repair", "step", fmt.Sprintf("… and %d lines more of the same step", len(lines)-i))
 		}
+		attrs := []any{"step", line}
+		if i == 0 && by != "" {
+			attrs = append(attrs, "by", by)
+		}
 		if i < longest {
-			l.log().Info("repair", "step", line)
+			l.log().Info("repair", attrs...)
 		} else {
-			l.log().Debug("repair", "step", line)
+			l.log().Debug("repair", attrs...)
 		}
 	}
 }
@@ -326,7 +331,7 @@ func (l *Loop) round(ctx context.Context) error {
 	}
 	if v != nil {
 		l.learn(n.Spec, v)
-		l.warn(v.Early())
+		l.hurting(ctx, n, v)
 		for _, tap := range append(l.cameEarly(), l.cameByBridge(n.Spec, v)...) {
 			l.arrive(ctx, tap, l.wake)
 		}
@@ -337,15 +342,4 @@ func (l *Loop) round(ctx context.Context) error {
 	l.Stats.rounds.Inc()
 	l.log().Debug("round", "took", time.Since(begin), "nics", len(v.NICs))
 	return nil
-}
-
-// warn reports rules that stand too early, each once for as long as it is there.
-func (l *Loop) warn(early []netstate.Rule) {
-	now := map[netstate.Key]bool{}
-	for _, r := range early {
-		if now[r.Key()] = true; !l.warned[r.Key()] {
-			l.log().Warn("a rule stands before that of the host's own addresses: give it a preference", "family", r.Family, "rule", r.String())
-		}
-	}
-	l.warned = now
 }

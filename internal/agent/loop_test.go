@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"weft/internal/agent"
+	"weft/internal/foreign"
 	"weft/internal/kernel/kerneltest"
 	"weft/internal/netstate"
 	"weft/internal/nic"
@@ -31,6 +32,29 @@ type alive struct {
 	mu    sync.Mutex
 	index map[string]int
 	look  func() // called once, when the node is looked at for the next time
+	facts foreign.Facts
+}
+
+func (a *alive) Foreign(context.Context) (foreign.Facts, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.facts, nil
+}
+
+// Changer names who changed rulesets, and nobody else, as the kernel does.
+func (a *alive) Changer(kind netstate.Kind) string {
+	if kind == netstate.KindTable {
+		return "nft (process 7)"
+	}
+	return ""
+}
+
+// surround sets up what others have, and wakes the loop.
+func (a *alive) surround(f foreign.Facts) {
+	a.mu.Lock()
+	a.facts = f
+	a.mu.Unlock()
+	a.Disturb(func(*netstate.State) {})
 }
 
 func (a *alive) Observe(ctx context.Context, want *netstate.State) (*netstate.State, error) {

@@ -23,10 +23,12 @@ type Stats struct {
 	rounds, failures, departures, claimed, released, conflicts, announced, lost, fought prometheus.Counter
 
 	repairs     *prometheus.CounterVec
+	hurt        *prometheus.CounterVec
 	took, plans prometheus.Histogram
 
-	mu   sync.Mutex
-	seen *View // by the last round
+	mu    sync.Mutex
+	seen  *View          // by the last round
+	hurts map[string]int // then, by name; nil for never looked
 }
 
 // NewStats returns counters that stand at zero.
@@ -52,6 +54,12 @@ func NewStats() *Stats {
 	s.repairs = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Namespace: "weft", Subsystem: "agent", Name: "repairs_total", Help: "Operations applied to make the node what its file and its NICs say, by kind of object.",
 	}, []string{"kind"})
+	s.hurt = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Namespace: "weft", Subsystem: "agent", Name: "hurts_total", Help: "Times that something of others began to hurt the node's networks, by name, also where it was mended at once.",
+	}, []string{"name"})
+	for _, name := range hurtNames {
+		s.hurt.WithLabelValues(name)
+	}
 	s.took = prometheus.NewHistogram(prometheus.HistogramOpts{
 		Namespace: "weft", Subsystem: "agent", Name: "round_seconds", Help: "How long a round takes: look, plan, and apply what is left to do.",
 		Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30},
@@ -60,7 +68,7 @@ func NewStats() *Stats {
 		Namespace: "weft", Subsystem: "agent", Name: "plan_operations", Help: "Operations of the plans that were not empty.",
 		Buckets: []float64{1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 5000},
 	})
-	s.registry.MustRegister(s.repairs, s.took, s.plans, (*viewCollector)(s))
+	s.registry.MustRegister(s.repairs, s.hurt, s.took, s.plans, (*viewCollector)(s))
 	return s
 }
 
@@ -80,6 +88,24 @@ func (s *Stats) round(took time.Duration, ops int, v *View) {
 		s.seen = v
 		s.mu.Unlock()
 	}
+}
+
+// hurting takes note of what hurts at the moment.
+func (s *Stats) hurting(all []Hurt) {
+	count := map[string]int{}
+	for _, h := range all {
+		count[h.Name]++
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.hurts = count
+}
+
+// sore returns how many hurts there were of each name, nil where nobody has looked.
+func (s *Stats) sore() map[string]int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.hurts
 }
 
 // last returns what the last round saw, nil for nothing.

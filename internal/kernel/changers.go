@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"weft/internal/netstate"
+	"weft/internal/nft"
 )
 
 // changers knows which program, other than this process, changed objects of each kind last. The kernel says so in its own events: by
@@ -28,6 +29,8 @@ type changers struct {
 	last  map[netstate.Kind]change
 	ports map[uint32]string // who has a port, as far as it was looked up; "" for this process
 	begun time.Time         // when ports was empty last
+
+	touched map[netstate.Kind]bool // what of weft's the transaction of nftables that is being told changed
 }
 
 type change struct {
@@ -47,9 +50,6 @@ func (h *Host) Changer(kind netstate.Kind) string {
 	c := &h.changers
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if kind == netstate.KindElement {
-		kind = netstate.KindTable
-	}
 	if last := c.last[kind]; time.Since(last.at) < lately {
 		return last.who
 	}
@@ -84,19 +84,40 @@ func others() (who []string) {
 
 // note takes note of who asked for what an event tells of.
 func (c *changers) note(m netlink.Message, family int) {
-	kind, port := netstate.KindTable, uint32(0)
-	if family == unix.NETLINK_ROUTE {
-		if kind, port = kindOf(m), m.Header.PID; kind == 0 {
-			return
-		}
-	} else if port = generationBy(m); port == 0 {
-		return
-	}
-	if port == 0 {
-		return
-	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if family == unix.NETLINK_ROUTE {
+		if kind := kindOf(m); kind != 0 && m.Header.PID != 0 {
+			c.by(kind, m.Header.PID, "")
+		}
+		return
+	}
+	if c.touched == nil {
+		c.touched = map[netstate.Kind]bool{}
+	}
+	if kind := touches(m); kind != 0 {
+		c.touched[kind] = true
+	}
+	if pid, name := generationBy(m); pid != 0 { // the last word of a transaction
+		for kind := range c.touched {
+			c.by(kind, pid, name)
+		}
+		clear(c.touched)
+	}
+}
+
+// missed takes note of events that nobody read.
+func (c *changers) missed(family int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if family != unix.NETLINK_ROUTE {
+		c.touched = map[netstate.Kind]bool{netstate.KindTable: true, netstate.KindElement: true} // for all that anybody knows
+	}
+}
+
+// by takes note that the program at this port, of this name as far as the kernel says, changed an object of this kind. The caller
+// holds mu.
+func (c *changers) by(kind netstate.Kind, port uint32, name string) {
 	if c.last == nil || time.Since(c.begun) > portAge {
 		c.ports, c.begun = map[uint32]string{}, time.Now()
 	}
@@ -108,9 +129,33 @@ func (c *changers) note(m netlink.Message, family int) {
 		who = whoHas(port)
 		c.ports[port] = who
 	}
+	if name != "" && strings.HasPrefix(who, "process ") { // gone by now
+		who = fmt.Sprintf("%s (%s)", name, who)
+	}
 	if who != "" {
 		c.last[kind] = change{who, time.Now()}
 	}
+}
+
+// touches returns which kind of object of weft's an event of nftables is about, 0 for none.
+func touches(m netlink.Message) netstate.Kind {
+	typ := int(m.Header.Type) & 0xff
+	if typ == unix.NFT_MSG_NEWGEN || len(m.Data) < nfgenmsgSize {
+		return 0
+	}
+	for at, v := range attrs(m.Data[nfgenmsgSize:]) {
+		if at != unix.NFTA_TABLE_NAME { // also that of the table in chains, rules, sets and elements
+			continue
+		}
+		switch {
+		case getString(v) != nft.TableName:
+			return 0
+		case typ == unix.NFT_MSG_NEWSETELEM || typ == unix.NFT_MSG_DELSETELEM:
+			return netstate.KindElement
+		}
+		return netstate.KindTable
+	}
+	return 0
 }
 
 // kindOf returns what an event of rtnetlink is about, 0 for nothing of weft's.
@@ -137,17 +182,20 @@ func kindOf(m netlink.Message) netstate.Kind {
 	return 0
 }
 
-// generationBy returns the process that changed the ruleset, 0 where the event does not say.
-func generationBy(m netlink.Message) (pid uint32) {
+// generationBy returns the process that changed the ruleset and its name, 0 where the event does not say.
+func generationBy(m netlink.Message) (pid uint32, name string) {
 	if int(m.Header.Type)&0xff != unix.NFT_MSG_NEWGEN || len(m.Data) < nfgenmsgSize {
-		return 0
+		return 0, ""
 	}
 	for typ, v := range attrs(m.Data[nfgenmsgSize:]) {
-		if typ == unix.NFTA_GEN_PROC_PID {
+		switch typ {
+		case unix.NFTA_GEN_PROC_PID:
 			pid = getU32BE(v)
+		case unix.NFTA_GEN_PROC_NAME:
+			name = getString(v)
 		}
 	}
-	return pid
+	return pid, name
 }
 
 // pidMost is the greatest process ID there is (PID_MAX_LIMIT): ports above it are of programs with several sockets.

@@ -22,6 +22,8 @@ type Host struct {
 	expected atomic.Pointer[map[int]string] // see Expect
 	changers changers                       // see Changer
 
+	surroundings surroundings // see Foreign
+
 	mu   sync.Mutex
 	conn *netlink.Conn // rtnetlink; nil until first needed, and after a transport error
 	genl *ethtool      // nil until first needed; then its conn is nil where the kernel has no ethtool netlink

@@ -90,6 +90,7 @@ func (h *Host) receive(c *netlink.Conn, family int, changed chan<- struct{}) {
 	for {
 		for m, err := range c.ReceiveIter() {
 			if errors.Is(err, unix.ENOBUFS) {
+				h.changers.missed(family)
 				signal(changed)
 				break
 			}

@@ -141,8 +141,31 @@ func (s *State) Link(name string) *Link {
 // Of yields all objects of type T in the order of their keys.
 func Of[T Object](s *State) iter.Seq[T] {
 	return func(yield func(T) bool) {
-		for o := range s.All() {
+		for o := range s.where(func(_ Key, o Object) bool { _, ok := o.(T); return ok }) {
 			if t, ok := o.(T); ok && !yield(t) {
+				return
+			}
+		}
+	}
+}
+
+// Kind yields all objects of a kind in the order of their keys.
+func (s *State) Kind(k Kind) iter.Seq[Object] {
+	return s.where(func(key Key, _ Object) bool { return key.Kind == k })
+}
+
+// where yields what is so in the order of keys. It puts in order only that: a state has tens of thousands of objects.
+func (s *State) where(so func(Key, Object) bool) iter.Seq[Object] {
+	return func(yield func(Object) bool) {
+		var keys []Key
+		for k, o := range s.objects {
+			if so(k, o) {
+				keys = append(keys, k)
+			}
+		}
+		slices.SortFunc(keys, Key.Compare)
+		for _, k := range keys {
+			if o := s.objects[k]; o != nil && !yield(o) { // one may have been deleted meanwhile
 				return
 			}
 		}

@@ -34,7 +34,7 @@ type Status struct {
 	Dropped   []agent.Drop    `json:"dropped,omitempty"`
 
 	Trial   *Trial            `json:"trial,omitempty"`   // the last change with --confirm, unless it was confirmed
-	Early   []netstate.Rule   `json:"early,omitempty"`   // rules of others that stand before that of the host's own addresses
+	Hurts   []agent.Hurt      `json:"hurts,omitempty"`   // what is not weft's and hurts the node's networks
 	Lacking map[string]string `json:"lacking,omitempty"` // devices that networks need and that nobody made, and the network of each
 }
 
@@ -62,6 +62,9 @@ func Of(ctx context.Context, node *agent.Node) (s Status, v *agent.View, err err
 		return s, nil, err
 	}
 	s = of(node.Spec, v)
+	if s.Hurts, err = node.Hurts(ctx, v); err != nil {
+		return s, v, err
+	}
 	if s.Dropped, err = node.Drops(ctx); err != nil {
 		return s, v, err
 	}
@@ -70,7 +73,7 @@ func Of(ctx context.Context, node *agent.Node) (s Status, v *agent.View, err err
 }
 
 func of(node *spec.Node, v *agent.View) Status {
-	s := Status{Node: node.Node, Converged: v.Plan.Empty() && v.Missing == nil && v.Conflict == nil, NICs: NICs(v), Early: v.Early(), Lacking: v.Lacking}
+	s := Status{Node: node.Node, Converged: v.Plan.Empty() && v.Missing == nil && v.Conflict == nil, NICs: NICs(v), Lacking: v.Lacking}
 	if v.Missing != nil {
 		s.Missing = v.Missing.Error()
 	}

@@ -36,9 +36,7 @@ func (s Status) Write(w io.Writer) error {
 	for _, dev := range slices.Sorted(maps.Keys(s.Lacking)) {
 		fmt.Fprintf(w, "waiting for %s: network %s needs it, and it is not weft's to make (managed: false)\n", dev, s.Lacking[dev])
 	}
-	for _, r := range s.Early {
-		fmt.Fprintf(w, "IPv%d rule %s: stands before the host's own addresses; give it a preference (pref 1000)\n", r.Family, r)
-	}
+	s.writeHurts(w)
 	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
 	if len(s.Bonds) > 0 {
 		fmt.Fprintln(t, "\nBOND\tMODE\tLINK\tLACP\tMTU")
@@ -63,6 +61,27 @@ func (s Status) Write(w io.Writer) error {
 		}
 	}
 	return s.writeDropped(w)
+}
+
+// hurtsMost is how many hurts of one name are spelled out: a program that manages links may have a thousand of ours.
+const hurtsMost = 8
+
+// writeHurts says what hurts, by name.
+func (s Status) writeHurts(w io.Writer) {
+	count := map[string]int{}
+	for i, h := range s.Hurts {
+		by := ""
+		if h.By != "" {
+			by = " (" + h.By + ")"
+		}
+		if count[h.Name]++; count[h.Name] <= hurtsMost {
+			fmt.Fprintf(w, "hurt %s: %s: %s%s\n", h.Name, h.Object, h.Why, by)
+		}
+		last := i+1 == len(s.Hurts) || s.Hurts[i+1].Name != h.Name
+		if more := count[h.Name] - hurtsMost; last && more > 0 {
+			fmt.Fprintf(w, "hurt %s: and %d more\n", h.Name, more)
+		}
+	}
 }
 
 // writeDropped says what the guards have dropped, and why, if they have.
