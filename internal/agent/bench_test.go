@@ -53,6 +53,17 @@ func BenchmarkPlanConverged(b *testing.B) {
 		}
 		b.ReportMetric(peakMemory(b), "peak-MiB")
 	})
+	b.Run("hurts", func(b *testing.B) { // what a round takes beside
+		v, err := n.View(b.Context())
+		if err != nil {
+			b.Fatal(err)
+		}
+		for b.Loop() {
+			if all, err := n.Hurts(b.Context(), v); err != nil || len(all) > 0 {
+				b.Fatal(all, err)
+			}
+		}
+	})
 	b.Run("iproute2", func(b *testing.B) {
 		for b.Loop() {
 			iproute2(b)

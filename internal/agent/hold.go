@@ -11,7 +11,7 @@ import (
 
 // Unguarded returns the first nftables table that is not there as this weft makes it; "" when all stand.
 func (v *View) Unguarded() string {
-	for want := range v.Want.Kind(netstate.KindTable) {
+	for want := range v.Want.Kinds(netstate.KindTable) {
 		if have := v.Have.Get(want.Key()); have == nil || !have.Meets(want) {
 			return want.Key().String()
 		}

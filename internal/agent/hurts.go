@@ -102,10 +102,39 @@ type bearing struct {
 	bridged bool         // there are bridged networks
 	calls   map[int]bool // the families whose filters br_netfilter hands frames to
 	began   bool         // weft has set up something here before
+
+	want, have few
+}
+
+// few is what of a state matters here, in the order of keys: a state has tens of thousands of other objects.
+type few struct {
+	links  []netstate.Link
+	addrs  []netstate.Addr
+	rules  []netstate.Rule
+	routes []netstate.Route
+	tables []netstate.Object
+}
+
+func fewOf(s *netstate.State) (f few) {
+	for o := range s.Kinds(netstate.KindLink, netstate.KindAddr, netstate.KindRule, netstate.KindRoute, netstate.KindTable) {
+		switch o := o.(type) {
+		case netstate.Link:
+			f.links = append(f.links, o)
+		case netstate.Addr:
+			f.addrs = append(f.addrs, o)
+		case netstate.Rule:
+			f.rules = append(f.rules, o)
+		case netstate.Route:
+			f.routes = append(f.routes, o)
+		default:
+			f.tables = append(f.tables, o)
+		}
+	}
+	return f
 }
 
 func bearingOf(node *spec.Node, v *View, f foreign.Facts) bearing {
-	b := bearing{node: node, v: v, routed: map[int]bool{}, calls: map[int]bool{}}
+	b := bearing{node: node, v: v, routed: map[int]bool{}, calls: map[int]bool{}, want: fewOf(v.Want), have: fewOf(v.Have)}
 	for _, n := range node.Networks {
 		b.bridged = b.bridged || n.OnBridge()
 		if n.Mode == spec.Routed {
@@ -120,12 +149,7 @@ func bearingOf(node *spec.Node, v *View, f foreign.Facts) bearing {
 			b.calls[6] = true
 		}
 	}
-	for l := range netstate.Of[netstate.Link](v.Have) {
-		if l.Owned() {
-			b.began = true
-			break
-		}
-	}
+	b.began = slices.ContainsFunc(b.have.links, netstate.Link.Owned)
 	return b
 }
 
@@ -180,7 +204,7 @@ func (b bearing) speaksByBridge() bool {
 		}
 		return false
 	}
-	for a := range netstate.Of[netstate.Addr](b.v.Want) {
+	for _, a := range b.want.addrs {
 		if over(a.Dev) {
 			return true
 		}
@@ -199,7 +223,7 @@ func (b bearing) managers(all []foreign.Manager) (hurts []Hurt) {
 		return nil
 	}
 	names := map[int]string{}
-	for l := range netstate.Of[netstate.Link](b.v.Have) {
+	for _, l := range b.have.links {
 		if l.Status != nil && b.v.Want.Link(l.Name) != nil {
 			names[l.Status.Index] = l.Name
 		}
@@ -226,12 +250,12 @@ func (b bearing) managers(all []foreign.Manager) (hurts []Hurt) {
 // (fib_default_rule_pref): traffic to the host itself can then leave by that rule's table, and guests' by another than their network's.
 func (b bearing) early() (hurts []Hurt) {
 	local := map[int]uint32{}
-	for r := range netstate.Of[netstate.Rule](b.v.Want) {
+	for _, r := range b.want.rules {
 		if r.IsLocal() {
 			local[r.Family] = r.Priority
 		}
 	}
-	for r := range netstate.Of[netstate.Rule](b.v.Have) {
+	for _, r := range b.have.rules {
 		if !r.Owned() && !r.IsLocal() && r.Priority < local[r.Family] && b.v.Want.Get(r.Key()) == nil {
 			hurts = append(hurts, Hurt{Name: hurtRule, Object: fmt.Sprintf("IPv%d rule %s", r.Family, r), Why: "stands before the host's own addresses; give it a preference (pref 1000)"})
 		}
@@ -253,7 +277,7 @@ func (b bearing) missing() (hurts []Hurt) {
 			hurts = append(hurts, takenAway(have))
 		}
 	}
-	for want := range b.v.Want.Kind(netstate.KindTable) {
+	for _, want := range b.want.tables {
 		if b.v.Have.Get(want.Key()) == nil {
 			hurts = append(hurts, takenAway(want))
 		}

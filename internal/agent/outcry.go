@@ -78,7 +78,7 @@ func words(h Hurt) []any {
 // standing returns what others could take away, and does stand: the guards and the settings that have the node forward.
 func standing(v *View) map[netstate.Key]bool {
 	stood := map[netstate.Key]bool{}
-	for want := range v.Want.Kind(netstate.KindTable) {
+	for want := range v.Want.Kinds(netstate.KindTable) {
 		stood[want.Key()] = v.Have.Get(want.Key()) != nil
 	}
 	for _, path := range forwardings {

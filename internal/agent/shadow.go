@@ -22,7 +22,7 @@ func wayOfRoute(r netstate.Route) way { return way{r.Table, r.Dst.Addr().Is4()} 
 // own from the routes of the file. A route that is narrower than a default is nobody's shadow: who adds it wants it so.
 func (b bearing) shadows() (hurts []Hurt) {
 	ours := map[way][]netstate.Route{}
-	for r := range netstate.Of[netstate.Route](b.v.Want) {
+	for _, r := range b.want.routes {
 		ours[wayOfRoute(r)] = append(ours[wayOfRoute(r)], r)
 	}
 	if len(ours) == 0 {
@@ -35,10 +35,10 @@ func (b bearing) shadows() (hurts []Hurt) {
 		}
 	}
 	connected := map[string]bool{} // by the file's own addresses
-	for a := range netstate.Of[netstate.Addr](b.v.Want) {
+	for _, a := range b.want.addrs {
 		connected[a.Dev+" "+a.Prefix.Masked().String()] = true
 	}
-	for r := range netstate.Of[netstate.Route](b.v.Have) {
+	for _, r := range b.have.routes {
 		if r.Owned() || b.v.Want.Get(r.Key()) != nil || isHosts(r) || connected[r.Dev+" "+r.Dst.String()] {
 			continue
 		}

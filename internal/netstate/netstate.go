@@ -149,9 +149,9 @@ func Of[T Object](s *State) iter.Seq[T] {
 	}
 }
 
-// Kind yields all objects of a kind in the order of their keys.
-func (s *State) Kind(k Kind) iter.Seq[Object] {
-	return s.where(func(key Key, _ Object) bool { return key.Kind == k })
+// Kinds yields all objects of these kinds in the order of their keys.
+func (s *State) Kinds(kinds ...Kind) iter.Seq[Object] {
+	return s.where(func(k Key, _ Object) bool { return slices.Contains(kinds, k.Kind) })
 }
 
 // where yields what is so in the order of keys. It puts in order only that: a state has tens of thousands of objects.
