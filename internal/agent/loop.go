@@ -331,10 +331,10 @@ func (l *Loop) round(ctx context.Context) error {
 	}
 	if v != nil {
 		l.learn(n.Spec, v)
-		l.hurting(ctx, n, v)
 		for _, tap := range append(l.cameEarly(), l.cameByBridge(n.Spec, v)...) {
 			l.arrive(ctx, tap, l.wake)
 		}
+		l.hurting(ctx, n, v)
 	}
 	if err != nil {
 		return err

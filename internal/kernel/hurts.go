@@ -66,16 +66,22 @@ func (s *surroundings) readChains(ns int) error {
 	if errors.Is(err, unix.EINVAL) {
 		return nil // nfnetlink knows no subsystem nf_tables
 	}
-	if err != nil || s.read && s.generation == before {
-		return err
+	for range nftAttempts {
+		if err != nil || s.read && s.generation == before {
+			return err
+		}
+		chains, fail := c.dropChains()
+		after, err := c.generation()
+		if err != nil {
+			return err
+		}
+		if before == after {
+			s.chains, s.generation, s.read = chains, before, fail == nil
+			return fail
+		}
+		before = after
 	}
-	chains, err := c.dropChains()
-	if err != nil {
-		return err
-	}
-	// One that changed meanwhile is read again the next time.
-	s.chains, s.generation, s.read = chains, before, true
-	return nil
+	return nil // it does not stop changing: the next look tells
 }
 
 // dropChains returns the base chains of others whose policy is drop, but for those of tables that sleep.
