@@ -26,6 +26,10 @@ networks:
   old: {mode: routed, policy: rules, uplink: bond0, vlan: 100, ipv4: {subnet: 198.51.100.0/24, gateway: 198.51.100.1}}
 `
 
+const wideFile = `links: {eth1: {addresses: [10.1.0.11/24]}}
+routes: [{to: 10.0.0.0/8, via: 10.1.0.1}]
+`
+
 const theirsFile = `links: {eth1: {}}
 networks:
   lan: {mode: bridged, managed: false, bridge: br0}
@@ -105,7 +109,8 @@ func objectCases(t *testing.T) []hurtCase {
 		{"another network behind the default", routedFile, foreign.Facts{}, route("198.18.0.0/15", 993, 0, "eth1"), nil},
 		{"another table", routedFile, foreign.Facts{}, route("62.217.124.52/30", 77, 0, "eth1"), nil},
 		{"half of the host's own default", bondFile, foreign.Facts{}, route("128.0.0.0/1", 254, 0, "eth1"), []string{"route-shadowed route 128.0.0.0/1 dev eth1 proto 3"}},
-		{"the network of the host's own address", bondFile, foreign.Facts{}, route("10.0.0.0/24", 254, 0, "bond0"), nil},
+		{"the network of the host's own address", wideFile, foreign.Facts{}, route("10.1.0.0/24", 254, 0, "eth1"), nil},
+		{"part of what the file leads elsewhere", wideFile, foreign.Facts{}, route("10.2.0.0/24", 254, 0, "eth0"), []string{"route-shadowed route 10.2.0.0/24 dev eth0 proto 3"}},
 		{"a family that the network has not", rulesFile, foreign.Facts{}, route("::/0", 100, 1024, "eth1"), []string{"route-shadowed route ::/0 dev eth1 table 100 proto 3 metric 1024"}},
 		{"the owner's default in a table of his", theirsFile, foreign.Facts{}, route("0.0.0.0/0", 100, 0, "eth0"), nil},
 		{"a rule before all of weft's", routedFile, foreign.Facts{}, []netstate.Object{rule}, []string{"rule-early IPv4 rule pref 0 from 198.51.100.0/24 lookup 77"}},
