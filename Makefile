@@ -5,13 +5,20 @@ export CGO_ENABLED := 0
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 KERNEL_LANE := ./internal/lab:4 ./internal/agent ./internal/kernel/... ./internal/announce ./internal/guest ./internal/wire
 
-.PHONY: help build demo test attack slow test-libvirt unit kernel boot test-ganeti lint fuzz bench man clean
+.PHONY: help build deb test-deb demo test attack slow test-libvirt unit kernel boot test-ganeti lint fuzz bench man clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 
 build: ## build bin/weft, one static binary
 	go build -trimpath -o bin/weft ./cmd/weft
+
+deb: ## bin/weft_VERSION_ARCH.deb: binary, systemd unit, man pages, completions (needs no root)
+	@sh packaging/build.sh
+
+test-deb: deb ## the package in a Debian with systemd: installed, restarted, upgraded, removed, purged, with a guest's ping through it (root; installs what is missing)
+	@sh hack/install.sh deb
+	@CGO_ENABLED=0 go run ./hack/deb
 
 demo: ## the main job: the talk's live demo on a virtual datacenter (installs what is missing)
 	@sh hack/install.sh demo

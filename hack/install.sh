@@ -1,12 +1,12 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
 #
-# install.sh {demo|test|attack|lint|libvirt|ganeti}: install from Debian what a make target needs.
+# install.sh {demo|test|attack|lint|libvirt|ganeti|deb}: install from Debian what a make target needs.
 # Says what it installs, and nothing when nothing is missing. Debian 12 or newer; root, or sudo.
 set -eu
 
 usage() {
-	echo "usage: hack/install.sh demo|test|attack|lint|libvirt|ganeti   (install the Debian packages that the make target of that name needs; the last two: make test-libvirt, make test-ganeti)"
+	echo "usage: hack/install.sh demo|test|attack|lint|libvirt|ganeti|deb   (install the Debian packages that the make target of that name needs; the last three: make test-libvirt, test-ganeti, test-deb)"
 }
 
 die() {
@@ -33,6 +33,7 @@ lint) want="ca-certificates shellcheck" ;;
 libvirt) want="$lab libvirt-clients libvirt-daemon libvirt-daemon-driver-qemu" ;;
 # Ganeti itself is installed into the nodes' own root.
 ganeti) want="$qemu debian-archive-keyring kmod mmdebstrap openssh-client xz-utils" ;;
+deb) want="$qemu debian-archive-keyring e2fsprogs kmod lintian mmdebstrap xz-utils" ;;
 -h | --help | help)
 	usage
 	exit 0

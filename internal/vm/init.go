@@ -110,7 +110,7 @@ const (
 	workOptions = "trans=virtio,version=9p2000.L,msize=512000,cache=mmap"
 )
 
-// setUp makes the root of the guest: the host's, below a RAM overlay, with the guest's own kernel
+// setUp makes the root of the guest: the host's, below a RAM overlay, or its disk, with the guest's own kernel
 // file systems and modules.
 func setUp(cfg initConfig) error {
 	early := []mount{
@@ -126,20 +126,11 @@ func setUp(cfg initConfig) error {
 			return err
 		}
 	}
-	root := []mount{
-		{rootTag, "/host", "9p", unix.MS_RDONLY, rootOptions},
-		{"tmpfs", "/ram", "tmpfs", 0, "mode=0755,size=75%"},
-	}
 	if cfg.Disk {
-		root[1] = mount{"/dev/vda", "/ram", "ext4", 0, ""}
-	}
-	if err := mountAll("", root); err != nil {
-		return err
-	}
-	if err := errors.Join(os.MkdirAll("/ram/upper", 0o755), os.MkdirAll("/ram/work", 0o755)); err != nil {
-		return err
-	}
-	if err := mountAll("", []mount{{"overlay", "/new", "overlay", 0, "lowerdir=/host,upperdir=/ram/upper,workdir=/ram/work"}}); err != nil {
+		if err := mountAll("", []mount{{"/dev/vda", "/new", "ext4", 0, ""}}); err != nil {
+			return err
+		}
+	} else if err := mountOverlay(); err != nil {
 		return err
 	}
 	if err := mountAll("/new", guestMounts(cfg)); err != nil {
@@ -152,6 +143,21 @@ func setUp(cfg initConfig) error {
 		return err
 	}
 	return finish()
+}
+
+// mountOverlay makes the root of the host's files below the guest's memory.
+func mountOverlay() error {
+	root := []mount{
+		{rootTag, "/host", "9p", unix.MS_RDONLY, rootOptions},
+		{"tmpfs", "/ram", "tmpfs", 0, "mode=0755,size=75%"},
+	}
+	if err := mountAll("", root); err != nil {
+		return err
+	}
+	if err := errors.Join(os.Mkdir("/ram/upper", 0o755), os.Mkdir("/ram/work", 0o755)); err != nil {
+		return err
+	}
+	return mountAll("", []mount{{"overlay", "/new", "overlay", 0, "lowerdir=/host,upperdir=/ram/upper,workdir=/ram/work"}})
 }
 
 // guestMounts is what is mounted in the new root.
@@ -168,7 +174,9 @@ func guestMounts(cfg initConfig) []mount {
 	if cfg.ModulesDir == "" {
 		modules.what, modules.fs, modules.flags, modules.data = modsTag, "9p", unix.MS_RDONLY, rootOptions
 	}
-	list = append(list, modules)
+	if !cfg.Disk {
+		list = append(list, modules)
+	}
 	if cfg.WorkDir != "" {
 		list = append(list, mount{workTag, cfg.WorkDir, "9p", 0, workOptions})
 	}

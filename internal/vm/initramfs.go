@@ -37,7 +37,7 @@ type initConfig struct {
 	// Exe is the host's path of the init program, WorkDir the folder shared for writing ("" for none).
 	Exe     string `json:"exe"`
 	WorkDir string `json:"work_dir"`
-	// Disk says that there is one for what the guest writes; Init is the program that takes over, "" for none.
+	// Disk says that the root is on one; Init is the program that takes over, "" for none.
 	Disk bool   `json:"disk"`
 	Init string `json:"init"`
 }

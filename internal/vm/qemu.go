@@ -93,9 +93,14 @@ func qemuArgs(m machine, cfg Config, initramfs, console string) []string {
 	args = append(args, "-kernel", cfg.Image.Kernel(), "-initrd", initramfs, "-append", kernelArgs(m),
 		"-serial", "file:"+quote(console),
 		"-device", "virtio-rng-pci", "-device", "virtio-serial-pci",
-		"-chardev", "socket,id=link,fd=3", "-device", "virtserialport,chardev=link,name="+linkPort,
-		"-fsdev", "local,id=root,path="+quote(root)+",security_model=none,readonly=on,multidevs=remap",
-		"-device", "virtio-9p-pci,fsdev=root,mount_tag="+rootTag)
+		"-chardev", "socket,id=link,fd=3", "-device", "virtserialport,chardev=link,name="+linkPort)
+	if cfg.Disk != "" {
+		args = append(args, "-drive", "if=none,id=disk,format=raw,file="+quote(cfg.Disk), "-device", "virtio-blk-pci,drive=disk")
+	} else {
+		args = append(args,
+			"-fsdev", "local,id=root,path="+quote(root)+",security_model=none,readonly=on,multidevs=remap",
+			"-device", "virtio-9p-pci,fsdev=root,mount_tag="+rootTag)
+	}
 	if cfg.WorkDir != "" {
 		args = append(args,
 			"-fsdev", "local,id=work,path="+quote(cfg.WorkDir)+",security_model=none,multidevs=remap",
@@ -105,9 +110,6 @@ func qemuArgs(m machine, cfg Config, initramfs, console string) []string {
 		args = append(args,
 			"-fsdev", "local,id=mods,path="+quote(cfg.Image.modules())+",security_model=none,readonly=on,multidevs=remap",
 			"-device", "virtio-9p-pci,fsdev=mods,mount_tag="+modsTag)
-	}
-	if cfg.Disk != "" {
-		args = append(args, "-drive", "if=none,id=disk,format=raw,file="+quote(cfg.Disk), "-device", "virtio-blk-pci,drive=disk")
 	}
 	return append(args, cfg.Devices...)
 }

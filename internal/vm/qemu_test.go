@@ -45,12 +45,16 @@ func TestQEMUArgs(t *testing.T) {
 		t.Errorf("an export without a work folder:\n%s", line)
 	}
 	cfg.Root, cfg.Devices = "/r,s", []string{"-device", "card"}
-	cfg.Disk = "/d,e"
 	line = strings.Join(qemuArgs(m, cfg, "/i", "/log"), " ")
-	for _, want := range []string{"path=/r,,s,security_model=none,readonly=on", "mount_tag=" + modsTag, "-device card", "format=raw,file=/d,,e "} {
+	for _, want := range []string{"path=/r,,s,security_model=none,readonly=on", "mount_tag=" + modsTag, "-device card"} {
 		if !strings.Contains(line, want) {
 			t.Errorf("the arguments of a VM with a root of its own lack %q:\n%s", want, line)
 		}
+	}
+	cfg.Root, cfg.Disk = "", "/d,e"
+	line = strings.Join(qemuArgs(m, cfg, "/i", "/log"), " ")
+	if !strings.Contains(line, "format=raw,file=/d,,e ") || strings.Contains(line, "virtio-9p") {
+		t.Errorf("the arguments of a VM with a disk have none, or another root:\n%s", line)
 	}
 	cfg.Instructions = true
 	if line := strings.Join(qemuArgs(m, cfg, "/i", "/log"), " "); !strings.Contains(line, "-accel tcg,thread=single -icount shift=0,sleep=off") {

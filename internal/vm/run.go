@@ -35,9 +35,10 @@ type Config struct {
 	// "" is /. The kernel's modules are added to it.
 	Root string
 	// WorkDir is a folder that the guest shares for writing, at the same path; "" is none.
-	// Everything else that the guest writes is lost with it, or is in Disk.
+	// Everything else that the guest writes is lost with it, unless it has a Disk.
 	WorkDir string
-	// Disk is a file with an ext4 file system for what the guest writes, so that a later VM finds it; "" is its memory.
+	// Disk is a file with an ext4 file system that the guest has as its root instead, the kernel's modules included: a later
+	// VM finds what this one wrote. "" is none.
 	Disk string
 	// Init is the guest's own init program, such as systemd, which takes over once the root is there; "" is none. The VM
 	// ends when that powers it off or reboots it, too.
