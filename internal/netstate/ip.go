@@ -91,10 +91,10 @@ func (r Route) Key() Key {
 func (r Route) Owned() bool { return r.Protocol == Protocol }
 
 // Meets reports whether the observed route leads where want leads. The protocol does not matter: a foreign route that
-// already does the same is left alone.
+// already does the same is left alone. So is one to a gateway that is taken for on the link without being asked: ifupdown's are.
 func (r Route) Meets(want Object) bool {
 	w, ok := want.(Route)
-	if !ok || r.Key() != w.Key() || r.Type != w.Type || r.Via != w.Via || r.Dev != w.Dev || r.OnLink != w.OnLink || len(r.NextHops) != len(w.NextHops) {
+	if !ok || r.Key() != w.Key() || r.Type != w.Type || r.Via != w.Via || r.Dev != w.Dev || w.OnLink && !r.OnLink || len(r.NextHops) != len(w.NextHops) {
 		return false
 	}
 	for i, h := range w.NextHops {

@@ -145,3 +145,16 @@ func TestCloneIsIndependent(t *testing.T) {
 		t.Errorf("%d and %d objects, %d and %d on a", s.Len(), c.Len(), len(s.On("a")), len(c.On("a")))
 	}
 }
+
+// TestRouteOnLink: a gateway that is taken for on the link without being asked is no other way; one that has to be, and is not, is.
+func TestRouteOnLink(t *testing.T) {
+	plain := Route{Dst: pfx("0.0.0.0/0"), Via: addr("10.0.0.1"), Dev: "bond0", Protocol: Protocol}.Canonical()
+	onLink := plain
+	onLink.OnLink, onLink.Protocol = true, 3
+	if !onLink.Meets(plain) {
+		t.Errorf("%s does not do for %s", onLink, plain)
+	}
+	if plain.Meets(onLink) {
+		t.Errorf("%s does for %s", plain, onLink)
+	}
+}
