@@ -20,7 +20,7 @@ import (
 )
 
 // How long the loop waits: for more of the events that come together, before it tries again what failed (doubled each
-// time), and at most between two rounds, because the kernel does not tell of everything (proxy entries, most sysctls).
+// time), and at most between two rounds, because the kernel does not tell of everything (proxy entries).
 const (
 	settle     = 2 * time.Millisecond
 	retryFirst = 50 * time.Millisecond

@@ -21,6 +21,7 @@ type Host struct {
 
 	expected atomic.Pointer[map[int]string] // see Expect
 	changers changers                       // see Changer
+	written  written                        // tells Watch of settings
 
 	surroundings surroundings // see Foreign
 

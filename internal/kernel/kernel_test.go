@@ -5,6 +5,7 @@ package kernel_test
 import (
 	"context"
 	"errors"
+	"os/exec"
 	"strings"
 	"testing"
 	"time"
@@ -186,5 +187,36 @@ func TestMachineSettings(t *testing.T) {
 	}
 	if got := s.Get(no.Key()); got != nil {
 		t.Errorf("there is %v", got)
+	}
+}
+
+// TestWatchSettings: what somebody writes into a setting is told once it was looked at, also into that of a later link of the name.
+func TestWatchSettings(t *testing.T) {
+	h, ns := newHost(t, "eth0")
+	changed, err := h.Watch(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := &netstate.State{}
+	want.Put(netstate.Sysctl{Path: "net/ipv4/conf/eth0/arp_ignore", Value: "0"}, netstate.Sysctl{Path: "net/ipv4/conf/all/arp_ignore", Value: "0"})
+	for _, dev := range []string{"eth0", "all", "eth0"} {
+		observe(t, h, want)
+		for silent := false; !silent; {
+			select {
+			case <-changed:
+			case <-time.After(500 * time.Millisecond):
+				silent = true
+			}
+		}
+		out, err := exec.Command("ip", "netns", "exec", ns, "sh", "-c", "echo 1 >/proc/sys/net/ipv4/conf/"+dev+"/arp_ignore").CombinedOutput()
+		if err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+		select {
+		case <-changed:
+		case <-time.After(time.Minute):
+			t.Errorf("nothing is told of %s", dev)
+		}
+		batch(t, ns, "link del eth0\nlink add eth0 type veth peer name late\n")
 	}
 }

@@ -44,8 +44,11 @@ func (h *Host) observeSysctls(ctx context.Context, s *netstate.State, ls links, 
 	for i := range ls.all {
 		byName[ls.all[i].Name] = &ls.all[i]
 	}
-	var files, delays []netstate.Sysctl
+	var all, files, delays []netstate.Sysctl
 	for w := range netstate.Of[netstate.Sysctl](want) {
+		if w.Dev() == "" || byName[w.Dev()] != nil {
+			all = append(all, w)
+		}
 		dev, p := w.Dev(), strings.Split(w.Path, "/")
 		switch l := byName[dev]; {
 		case dev != "" && l == nil: // the link does not exist, nor does its setting
@@ -63,6 +66,14 @@ func (h *Host) observeSysctls(ctx context.Context, s *netstate.State, ls links, 
 			}
 		}
 	}
+	h.thread.do(func() {
+		h.written.follow(all, func(dev string) int {
+			if l := byName[dev]; l != nil {
+				return int(l.index)
+			}
+			return 0
+		})
+	})
 	if err := h.proxyDelays(ctx, s, ls, delays); err != nil {
 		return err
 	}

@@ -28,7 +28,7 @@ const rejoin = time.Second
 
 // Watch returns a channel that has a value whenever something may have changed since the last value was taken: many
 // events are one value. It is closed when ctx ends. An event that was lost (a full socket buffer, a socket that broke)
-// counts as a change. The kernel does not tell of proxy entries and of most sysctls.
+// counts as a change. The kernel does not tell of proxy entries. Of settings it tells once an Observe has named them.
 func (h *Host) Watch(ctx context.Context) (<-chan struct{}, error) {
 	routes, err := h.join(unix.NETLINK_ROUTE, routeGroups)
 	if err != nil {
@@ -43,6 +43,9 @@ func (h *Host) Watch(ctx context.Context) (<-chan struct{}, error) {
 	var readers sync.WaitGroup
 	readers.Go(func() { h.listen(ctx, routes, unix.NETLINK_ROUTE, routeGroups, changed) })
 	readers.Go(func() { h.listen(ctx, tables, unix.NETLINK_NETFILTER, []uint32{unix.NFNLGRP_NFTABLES}, changed) })
+	if f := h.written.begin(); f != nil {
+		readers.Go(func() { h.written.listen(ctx, f, changed) })
+	}
 	go func() {
 		readers.Wait()
 		close(changed)
