@@ -220,3 +220,36 @@ func TestWatchSettings(t *testing.T) {
 		batch(t, ns, "link del eth0\nlink add eth0 type veth peer name late\n")
 	}
 }
+
+// TestFlushedVRF: a port of a VRF whose table was flushed has IPv6 turned on and lacks what the kernel had there for it. That counts as off,
+// and turning it on makes it anew.
+func TestFlushedVRF(t *testing.T) {
+	h, ns := newHost(t, "eth0")
+	batch(t, ns, "link add v77 type vrf table 77\nlink set v77 up\nlink set eth0 master v77\nlink set eth0 up\n")
+	on := netstate.Sysctl{Path: "net/ipv6/conf/eth0/disable_ipv6", Value: "0"}
+	want := &netstate.State{}
+	want.Put(on)
+	table := func(what string) string {
+		out, err := exec.Command("ip", "-n", ns, "-6", "route", what, "table", "77").CombinedOutput()
+		if err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+		return string(out)
+	}
+	for !strings.Contains(table("show"), "local fe80::") { // a moment after it was set up
+	}
+	if got := observe(t, h, want).Get(on.Key()); got != on {
+		t.Errorf("before: %v", got)
+	}
+	before := strings.Count(table("show"), "dev eth0")
+	table("flush")
+	if got := observe(t, h, want).Get(on.Key()); got != nil {
+		t.Errorf("flushed: %v", got)
+	}
+	apply(t, h, nil, on)
+	if got := observe(t, h, want).Get(on.Key()); got != on {
+		t.Errorf("afterwards: %v", got)
+	}
+	for strings.Count(table("show"), "dev eth0") < before { // the link-local address is asked for first
+	}
+}

@@ -26,6 +26,16 @@ type links struct {
 	all  []rawLink
 	name map[int32]string
 	own  map[int32]bool // in one of weft's groups
+	// Those with the kernel's own route for multicast in a table other than local: ports of a VRF, whose routes are all in its table.
+	multicast map[string]bool
+}
+
+// flushed reports whether somebody has flushed the table of the VRF that l is a port of. What the kernel had there for IPv6 on the link is
+// gone as well, without which nobody there finds the node, and the node nobody; and only the kernel can make it again.
+func (ls links) flushed(l *rawLink, byName map[string]*rawLink) bool {
+	vrf := byName[l.MasterName()]
+	works := l.Status.OperState == "up" || l.Status.OperState == "unknown" && l.Status.Carrier
+	return vrf != nil && vrf.Kind == netstate.VRF && l.IsUp() && works && !ls.multicast[l.Name]
 }
 
 var (
@@ -48,7 +58,7 @@ func (h *Host) dumpLinks(ctx context.Context) (links, error) {
 	if err != nil {
 		return links{}, err
 	}
-	ls := links{all: make([]rawLink, 0, len(bodies)), name: make(map[int32]string, len(bodies)), own: map[int32]bool{}}
+	ls := links{all: make([]rawLink, 0, len(bodies)), name: make(map[int32]string, len(bodies)), own: map[int32]bool{}, multicast: map[string]bool{}}
 	for _, b := range bodies {
 		if len(b) < unix.SizeofIfInfomsg {
 			continue

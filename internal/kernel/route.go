@@ -24,6 +24,9 @@ func (h *Host) observeRoutes(ctx context.Context, s *netstate.State, ls links) e
 		}
 		for _, b := range bodies {
 			r, ok := parseRoute(b, ls.name)
+			if !ok && r.Dst == multicast6 && r.Table != netstate.TableLocal {
+				ls.multicast[r.Dev] = true
+			}
 			if ok && s.Get(r.Key()) == nil { // of several with one key, the kernel uses the first
 				s.Put(r)
 			}

@@ -59,9 +59,11 @@ func (h *Host) observeSysctls(ctx context.Context, s *netstate.State, ls links, 
 			if l != nil && p[2] == "conf" {
 				value, ok = l.setting(p[1], p[4])
 			}
-			if ok {
+			switch {
+			case ok && w.Path == disableIPv6(dev) && value == "0" && ls.flushed(l, byName): // it does not hold
+			case ok:
 				s.Put(netstate.Sysctl{Path: w.Path, Value: value})
-			} else {
+			default:
 				files = append(files, w)
 			}
 		}
@@ -79,6 +81,8 @@ func (h *Host) observeSysctls(ctx context.Context, s *netstate.State, ls links, 
 	}
 	return h.readFiles(s, files)
 }
+
+func disableIPv6(dev string) string { return "net/ipv6/conf/" + dev + "/disable_ipv6" }
 
 // setting returns a setting of the link that its message told.
 func (l *rawLink) setting(family, name string) (string, bool) {
@@ -187,13 +191,21 @@ func (h *Host) setSysctl(w netstate.Sysctl) error {
 	if err != nil {
 		return err
 	}
+	values := []string{w.Value}
 	h.thread.do(func() {
-		var f *os.File
-		if f, err = os.OpenFile(file, os.O_WRONLY, 0); err != nil {
-			return
+		if now, err := readSetting(w.Path); err == nil && now == "0" && w.Value == "0" && w.Path == disableIPv6(w.Dev()) {
+			values = []string{"1", "0"} // it was flushed, and is made anew
 		}
-		_, err = f.WriteString(w.Value + "\n")
-		err = errors.Join(err, f.Close())
+		for _, v := range values {
+			var f *os.File
+			if f, err = os.OpenFile(file, os.O_WRONLY, 0); err != nil {
+				return
+			}
+			_, err = f.WriteString(v + "\n")
+			if err = errors.Join(err, f.Close()); err != nil {
+				return
+			}
+		}
 	})
 	return unwrapPath(err)
 }
