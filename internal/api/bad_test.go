@@ -241,6 +241,40 @@ func TestManyAtOnce(t *testing.T) {
 	}
 }
 
+// TestSlow: a request that does not arrive is given up, half a head or half a body, and changes nothing.
+func TestSlow(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("the others are refused before: TestPeers")
+	}
+	s, n, _ := listening(t)
+	before := state(t, n)
+	var all sync.WaitGroup
+	for begun, answer := range map[string]string{
+		"PUT /v1/nics/x HTTP/1.1\r\nHost: ": "",
+		"PUT /v1/nics/x HTTP/1.1\r\nHost: weft\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{": "HTTP/1.1 4",
+	} {
+		all.Go(func() {
+			c, err := net.Dial("unix", s.Socket)
+			if err == nil {
+				_, err = io.WriteString(c, begun) // and no more of it
+			}
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			got, err := io.ReadAll(c) // until the server ends it
+			if err != nil || !strings.HasPrefix(string(got), answer) {
+				t.Errorf("%q: %q, %v", begun, got, err)
+			}
+			_ = c.Close()
+		})
+	}
+	all.Wait()
+	if state(t, n) != before {
+		t.Error("and something has changed")
+	}
+}
+
 // TestEvents: what the agent logs comes to those who watch, and a watcher who does not read holds up nobody.
 func TestEvents(t *testing.T) {
 	s, _, _ := listening(t)
