@@ -5,7 +5,7 @@ export CGO_ENABLED := 0
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 KERNEL_LANE := ./internal/lab:4 ./internal/agent ./internal/kernel/... ./internal/announce ./internal/guest ./internal/wire
 
-.PHONY: help build deb test-deb demo test attack slow test-libvirt unit kernel boot test-ganeti lint fuzz bench man clean
+.PHONY: help build deb test-deb demo test attack slow test-libvirt unit kernel boot test-ganeti lint fuzz bench faults man clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -78,6 +78,10 @@ bench: ## plan on a node of 1,000 VLANs and NICs beside ip alone; instructions a
 	@sh hack/install.sh test
 	go run ./hack/vm -kernel ./internal/agent -bench Plan
 	go run ./hack/vm -icount -kernel ./internal/agent -bench Forward
+
+faults: ## whatever is weft's taken away, altered and flushed on a node with 100 NICs: how long until it is repaired, and what guests lost (hours)
+	@sh hack/install.sh test
+	go run ./hack/vm -timeout 12h -icount -kernel ./internal/agent -bench 'Drift$$'
 
 man: build ## write the man pages into bin/man
 	bin/weft man bin/man

@@ -159,6 +159,11 @@ func ours(t testing.TB, n *agent.Node) string {
 	for _, op := range v.Plan.Ops {
 		t.Errorf("not converged: %s", strings.Join(op.Lines(), "; "))
 	}
+	return listed(v)
+}
+
+// listed lists what of a node is weft's, a line an object.
+func listed(v *agent.View) string {
 	var lines []string
 	for o := range v.Have.All() {
 		if l, ok := o.(netstate.Link); ok {
