@@ -25,7 +25,7 @@ esac
 lab="$qemu busybox-static ca-certificates iproute2 iputils-arping iputils-ping kmod nftables procps tcpdump xz-utils"
 case ${1:-} in
 demo) want=$lab ;;
-test) want="$lab arptables conntrack curl iptables ipv6toolkit isc-dhcp-client socat" ;;
+test) want="$lab arptables conntrack curl ifenslave ifupdown iptables ipv6toolkit isc-dhcp-client socat" ;;
 # dnsmasq-base is dnsmasq without its unit; radvd's starts nothing as long as there is no /etc/radvd.conf.
 attack) want="$lab dnsmasq-base dsniff hping3 ipv6toolkit isc-dhcp-client python3-scapy radvd thc-ipv6 yersinia" ;;
 lint) want="ca-certificates shellcheck" ;;
