@@ -19,6 +19,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/google/renameio/v2"
 	"golang.org/x/sys/unix"
@@ -114,24 +115,37 @@ func (s Store) Delete(id string) error {
 	return nil
 }
 
+// queues have those of this process wait for a lock one after the other: each that waited for the kernel would take a thread, of which
+// it would wake all to give it to one of them.
+var queues sync.Map // by the lock's file: a chan struct{} with room for one
+
 // Lock makes the caller the node's only writer until unlock is called or the process ends. It waits for another one.
 func (s Store) Lock(ctx context.Context) (unlock func(), err error) {
 	f, err := s.openLock("lock")
 	if err != nil {
 		return nil, err
 	}
+	q, _ := queues.LoadOrStore(f.Name(), make(chan struct{}, 1))
+	queue := q.(chan struct{})
+	busy := func() error { return fmt.Errorf("lock %s: another weft is at work: %w", f.Name(), context.Cause(ctx)) }
+	select {
+	case queue <- struct{}{}:
+	case <-ctx.Done():
+		return nil, errors.Join(busy(), f.Close())
+	}
+	leave := func() { _ = f.Close(); <-queue } // closing the last descriptor lets go of the lock
 	got := make(chan error, 1)
 	go func() { got <- flock(f) }()
 	select {
 	case err := <-got:
 		if err != nil {
-			f.Close()
+			leave()
 			return nil, fmt.Errorf("lock %s: %w", f.Name(), err)
 		}
-		return func() { f.Close() }, nil // closing the last descriptor lets go of the lock
+		return sync.OnceFunc(leave), nil
 	case <-ctx.Done():
-		go func() { <-got; f.Close() }()
-		return nil, fmt.Errorf("lock %s: another weft is at work: %w", f.Name(), context.Cause(ctx))
+		go func() { <-got; leave() }()
+		return nil, busy()
 	}
 }
 
