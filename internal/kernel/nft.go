@@ -141,7 +141,7 @@ func (c *nftConn) readTable(t *nft.Table) error {
 	for _, b := range bodies {
 		table, chain, exprs := nftRuleAttrs(b[nfgenmsgSize:])
 		if i, ok := chains[chain]; ok && table == t.Name {
-			t.Chains[i].Rules = append(t.Chains[i].Rules, decodeNftRule(t.Family, decodeNftExprs(t.Family, exprs)))
+			t.Chains[i].Rules = append(t.Chains[i].Rules, nftRules.decode(t.Family, exprs))
 		}
 	}
 	body = nftBody(family, 0)

@@ -9,6 +9,7 @@ import (
 	"reflect"
 	"slices"
 	"strconv"
+	"sync"
 
 	"github.com/google/nftables/expr"
 	"golang.org/x/sys/unix"
@@ -38,6 +39,36 @@ func decodeNftRule(family nft.Family, raw []nftRaw) nft.Rule {
 		rule.Exprs = append(rule.Exprs, d.next())
 	}
 	return rule
+}
+
+// nftMemory remembers what rules decode to, by their bytes: a ruleset is read whole at each look, and is nearly always what it was at
+// the last one. Guessing and checking what its bytes mean is most of the work of a look.
+type nftMemory struct {
+	mu    sync.Mutex
+	rules map[string]nft.Rule // by family and bytes
+}
+
+var nftRules nftMemory
+
+// nftMemoryMost is how many rules are remembered: a node of weft's has some two hundred, and rules that others add may be anything.
+const nftMemoryMost = 2000
+
+func (m *nftMemory) decode(family nft.Family, exprs []byte) nft.Rule {
+	if bytes.Contains(exprs, []byte("counter\x00")) { // its bytes change with each packet
+		return decodeNftRule(family, decodeNftExprs(family, exprs))
+	}
+	key := string(family) + " " + string(exprs)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	rule, known := m.rules[key]
+	if !known {
+		if m.rules == nil || len(m.rules) >= nftMemoryMost {
+			m.rules = map[string]nft.Rule{}
+		}
+		rule = decodeNftRule(family, decodeNftExprs(family, exprs))
+		m.rules[key] = rule
+	}
+	return nft.Rule{Exprs: slices.Clone(rule.Exprs)}
 }
 
 // next takes the next Expr off the rule. What looks like a dependency may be a match of its own ("meta l4proto").
