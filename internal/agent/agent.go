@@ -53,6 +53,8 @@ type Node struct {
 	Force bool
 	// Text is what Spec was read from. The node keeps it as the one that was applied last.
 	Text []byte
+	// Together, when set, is what this node shares with others of the same process, whose changes of NICs are made in one go with its own.
+	Together *Together
 	// Trials, when set, keeps the change that waits to be confirmed, as long as which there is no other.
 	Trials *trial.Store
 	// Log takes what is worth knowing and no error. Nil for nobody.

@@ -129,7 +129,7 @@ func (n *Node) prepare(ctx context.Context, id string, prepared bool) error {
 			return err
 		}
 	}
-	err = n.change(ctx, id, func(nics []spec.NIC, have *netstate.State) ([]spec.NIC, error) {
+	err = n.change(ctx, id, &c, func(nics []spec.NIC, have *netstate.State) ([]spec.NIC, error) {
 		nics = slices.Clone(nics)
 		i := slices.IndexFunc(nics, func(o spec.NIC) bool { return o.ID == id })
 		if i < 0 {

@@ -172,7 +172,13 @@ func (l *Loop) setPrepared(tap Tap, prepared bool) {
 // release makes a NIC a prepared one again, unless its guest was heard meanwhile: more frames of it than that many. It looks
 // once it has the lock, which somebody else may have had for long.
 func (l *Loop) release(ctx context.Context, id string, frames uint64) error {
-	return l.node().change(ctx, id, func(nics []spec.NIC, have *netstate.State) ([]spec.NIC, error) {
+	node := l.node()
+	likely, err := node.nic(id)
+	if err != nil {
+		return err
+	}
+	likely.Prepared = true
+	return node.change(ctx, id, &likely, func(nics []spec.NIC, have *netstate.State) ([]spec.NIC, error) {
 		i := slices.IndexFunc(nics, func(c spec.NIC) bool { return c.ID == id })
 		if i < 0 || !there(have, nics[i]) {
 			return nil, fmt.Errorf("%s: its tap is gone", id)

@@ -7,12 +7,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"net/netip"
 	"path/filepath"
 	"slices"
 
-	"weft/internal/compile"
 	"weft/internal/netstate"
 	"weft/internal/nic"
 	"weft/internal/plan"
@@ -38,7 +36,7 @@ func (n *Node) Plug(ctx context.Context, c spec.NIC) error {
 }
 
 func (n *Node) plug(ctx context.Context, c spec.NIC) error {
-	return n.change(ctx, c.ID, func(nics []spec.NIC, have *netstate.State) ([]spec.NIC, error) {
+	return n.change(ctx, c.ID, &c, func(nics []spec.NIC, have *netstate.State) ([]spec.NIC, error) {
 		l := have.Link(c.Name)
 		if l == nil {
 			return nil, fmt.Errorf("%s: no such device; a NIC is plugged in by its tap, which must exist", c.Name)
@@ -65,28 +63,43 @@ func collide(a, b spec.NIC) bool {
 
 // Unplug takes the NIC with this ID out. Its tap, if it is still there, is left without a network and down.
 func (n *Node) Unplug(ctx context.Context, id string) error {
-	return n.change(ctx, id, func(nics []spec.NIC, _ *netstate.State) ([]spec.NIC, error) {
+	return n.change(ctx, id, nil, func(nics []spec.NIC, _ *netstate.State) ([]spec.NIC, error) {
 		return slices.DeleteFunc(slices.Clone(nics), func(o spec.NIC) bool { return o.ID == id }), nil
 	})
 }
 
 // Forget takes out the NIC with this ID if its tap is gone. One that has been plugged in again meanwhile stays.
 func (n *Node) Forget(ctx context.Context, id string) error {
-	return n.change(ctx, id, func(nics []spec.NIC, have *netstate.State) ([]spec.NIC, error) {
+	return n.change(ctx, id, nil, func(nics []spec.NIC, have *netstate.State) ([]spec.NIC, error) {
 		return slices.DeleteFunc(slices.Clone(nics), func(o spec.NIC) bool { return o.ID == id && !there(have, o) }), nil
 	})
 }
+
+// edit says what the NICs are to be, given those that there are and what is in the kernel.
+type edit func([]spec.NIC, *netstate.State) ([]spec.NIC, error)
 
 // change moves from the NICs that there are to those that edit returns, and sees to it that the NIC with this ID is in
 // the kernel what it is in its intent, whatever an earlier try left behind. A NIC that comes has its intent written
 // before the kernel is touched, one that goes has it deleted after: whatever dies half-way is finished, or undone, by
 // the same verb or the next apply.
-func (n *Node) change(ctx context.Context, id string, edit func([]spec.NIC, *netstate.State) ([]spec.NIC, error)) error {
+//
+// likely is what the NIC will be after edit, nil for none: what it takes is compiled before the node is looked at, so that one look
+// tells both what edit asks and, if it is as expected, what is to be planned from.
+func (n *Node) change(ctx context.Context, id string, likely *spec.NIC, edit edit) error {
+	r := &request{id: id, likely: likely, edit: edit, done: n.Done}
+	if n.Together != nil {
+		return n.Together.change(ctx, n, r)
+	}
 	unlock, err := n.Store.Lock(ctx)
 	if err != nil {
 		return err
 	}
 	defer unlock()
+	return n.changes(ctx, r)
+}
+
+// changes makes several changes as one: all or none. The caller holds the lock.
+func (n *Node) changes(ctx context.Context, all ...*request) error {
 	if err := n.renew(); err != nil {
 		return err
 	}
@@ -94,37 +107,66 @@ func (n *Node) change(ctx context.Context, id string, edit func([]spec.NIC, *net
 	if err != nil {
 		return err
 	}
-	before := unfinished(stored, id)
-	have, err := n.Target.Observe(ctx, nil)
+	ids := idsOf(all)
+	before := unfinished(stored, ids)
+	made := &compiled{node: n.Spec}
+	guess := without(before, ids)
+	had := byID(before)
+	for _, r := range all {
+		if r.was = had[r.id]; r.likely != nil {
+			guess = append(guess, *r.likely)
+		}
+	}
+	expected, err := made.of(guess)
+	if err != nil {
+		expected = nil // the edits say what they make of it
+	}
+	have, err := n.Target.Observe(ctx, expected)
 	if err != nil {
 		return fmt.Errorf("observe: %w", err)
 	}
-	after, err := edit(before, have)
+	after := before
+	for _, r := range all {
+		if after, err = r.edit(after, have); err != nil {
+			return err
+		}
+	}
+	scope, err := n.scope(made, ids, before, after, have)
 	if err != nil {
-		return err
-	}
-	if err := spec.CheckNICs(n.Spec, after); err != nil {
-		return err
-	}
-	scope, err := n.delta(id, before, after)
-	if err != nil {
-		return err
-	}
-	lacking, err := n.lacking(after, have)
-	if err != nil {
-		return err
-	}
-	if err := scope.check(have, lacking); err != nil {
 		return err
 	}
 	dead := func(c spec.NIC) bool { return !there(have, c) }
 	if err := errors.Join(n.forget(before, after, dead), n.write(stored, moving(before, after))); err != nil {
 		return err
 	}
-	if err := n.converge(ctx, func() (plan.Plan, error) { return scope.plan(ctx, n.Target) }); err != nil {
-		return n.back(ctx, id, before, after, err)
+	if expected == nil || !alike(guess, after) {
+		have = nil // it does not tell all settings
+	}
+	if err := n.converge(ctx, func() (plan.Plan, error) { defer func() { have = nil }(); return scope.plan(ctx, n.Target, have) }); err != nil {
+		return n.back(ctx, ids, before, after, err)
 	}
 	return errors.Join(n.write(moving(before, after), after), n.forget(before, after, func(spec.NIC) bool { return true }))
+}
+
+// scope returns what a change from some NICs to others touches, if they can be had.
+func (n *Node) scope(made *compiled, ids map[string]bool, before, after []spec.NIC, have *netstate.State) (*delta, error) {
+	if err := spec.CheckNICs(n.Spec, after); err != nil {
+		return nil, err
+	}
+	scope, err := made.delta(ids, before, after)
+	if err != nil {
+		return nil, err
+	}
+	lacking, err := n.lacking(after, have)
+	if err != nil {
+		return nil, err
+	}
+	return scope, scope.check(have, lacking)
+}
+
+// without returns the NICs but for those of these IDs.
+func without(nics []spec.NIC, ids map[string]bool) []spec.NIC {
+	return slices.DeleteFunc(slices.Clone(nics), func(o spec.NIC) bool { return ids[o.ID] })
 }
 
 // renew takes over the file that was applied last, where that is another than the one that the node was read from: whoever had the
@@ -142,11 +184,11 @@ func (n *Node) renew() error {
 	return nil
 }
 
-// unfinished returns the NICs with the one of this ID as it was before a move that did not come to its end.
-func unfinished(nics []spec.NIC, id string) []spec.NIC {
+// unfinished returns the NICs with those of these IDs as they were before a move that did not come to its end.
+func unfinished(nics []spec.NIC, ids map[string]bool) []spec.NIC {
 	nics = slices.Clone(nics)
 	for i, c := range nics {
-		if c.ID == id && c.Was != nil {
+		if ids[c.ID] && c.Was != nil {
 			nics[i] = *c.Was
 		}
 	}
@@ -155,25 +197,32 @@ func unfinished(nics []spec.NIC, id string) []spec.NIC {
 
 // moving returns the NICs of after; those that differ from before remember what they were.
 func moving(before, after []spec.NIC) []spec.NIC {
-	after = slices.Clone(after)
+	after, had := slices.Clone(after), byID(before)
 	for i, c := range after {
-		for _, o := range before {
-			if o.ID == c.ID && !o.Equal(&c) {
-				after[i].Was = &o
-			}
+		if o := had[c.ID]; o != nil && !o.Equal(&c) {
+			after[i].Was = o
 		}
 	}
 	return after
 }
 
+// byID finds NICs by their IDs.
+func byID(nics []spec.NIC) map[string]*spec.NIC {
+	all := make(map[string]*spec.NIC, len(nics))
+	for i := range nics {
+		all[nics[i].ID] = &nics[i]
+	}
+	return all
+}
+
 // back undoes a change that failed with err, and returns err with whatever went wrong on the way back.
-func (n *Node) back(ctx context.Context, id string, before, after []spec.NIC, err error) error {
+func (n *Node) back(ctx context.Context, ids map[string]bool, before, after []spec.NIC, err error) error {
 	ctx = context.WithoutCancel(ctx) // also after an interrupt
 	undo := errors.Join(n.write(moving(before, after), before), n.forget(after, before, func(spec.NIC) bool { return true }))
 	if undo == nil {
 		var scope *delta
-		if scope, undo = n.delta(id, after, before); undo == nil {
-			undo = n.converge(ctx, func() (plan.Plan, error) { return scope.plan(ctx, n.Target) })
+		if scope, undo = (&compiled{node: n.Spec}).delta(ids, after, before); undo == nil {
+			undo = n.converge(ctx, func() (plan.Plan, error) { return scope.plan(ctx, n.Target, nil) })
 		}
 	}
 	if undo != nil {
@@ -184,8 +233,9 @@ func (n *Node) back(ctx context.Context, id string, before, after []spec.NIC, er
 
 // write writes the intents of to that are not in from, or differ there.
 func (n *Node) write(from, to []spec.NIC) error {
+	had := byID(from)
 	for _, c := range to {
-		if !slices.ContainsFunc(from, func(o spec.NIC) bool { return o.Equal(&c) }) {
+		if o := had[c.ID]; o == nil || !o.Equal(&c) {
 			if err := n.Store.Put(c); err != nil {
 				return err
 			}
@@ -196,95 +246,13 @@ func (n *Node) write(from, to []spec.NIC) error {
 
 // forget deletes the intents of from that are not in to, as far as which says.
 func (n *Node) forget(from, to []spec.NIC, which func(spec.NIC) bool) error {
+	stays := byID(to)
 	for _, c := range from {
-		if which(c) && !slices.ContainsFunc(to, func(o spec.NIC) bool { return o.ID == c.ID }) {
+		if stays[c.ID] == nil && which(c) {
 			if err := n.Store.Delete(c.ID); err != nil {
 				return err
 			}
 		}
 	}
 	return nil
-}
-
-// delta is the part of a node that a change of its NICs touches.
-type delta struct {
-	want *netstate.State       // the objects that come or change
-	keys map[netstate.Key]bool // of these, and of those that are not wanted any more
-}
-
-// delta compiles the node without the NIC of this ID, with the NICs before, and with those after, and keeps what the
-// last has that one of the others has not.
-func (n *Node) delta(id string, before, after []spec.NIC) (*delta, error) {
-	without := slices.DeleteFunc(slices.Clone(after), func(o spec.NIC) bool { return o.ID == id })
-	var states [3]*netstate.State
-	for i, nics := range [][]spec.NIC{without, before, after} {
-		s, err := compile.Compile(n.Spec, nics)
-		if err != nil {
-			return nil, err
-		}
-		states[i] = s
-	}
-	d := &delta{want: &netstate.State{}, keys: map[netstate.Key]bool{}}
-	for o := range states[2].All() {
-		for _, other := range states[:2] {
-			if old := other.Get(o.Key()); old == nil || !old.Meets(o) || !o.Meets(old) {
-				d.want.Put(o)
-				d.keys[o.Key()] = true
-			}
-		}
-	}
-	for _, k := range states[1].Keys() {
-		if states[2].Get(k) == nil {
-			d.keys[k] = true
-		}
-	}
-	return d, nil
-}
-
-// check returns an error if what the changed links need is not there, with who has to make it: what they are to be ports of,
-// and the uplinks that answer for them.
-func (d *delta) check(have *netstate.State, lacking map[string]string) error {
-	missing := map[string]string{}
-	for l := range netstate.Of[netstate.Link](d.want) {
-		if m := l.MasterName(); m != "" && have.Link(m) == nil && d.want.Link(m) == nil {
-			missing[m] = l.Name
-		}
-		for dev := range lacking {
-			if len(d.want.On(dev)) > 0 && !l.Made() {
-				missing[dev] = l.Name
-			}
-		}
-	}
-	if len(missing) == 0 {
-		return nil
-	}
-	m := slices.Min(slices.Collect(maps.Keys(missing)))
-	if network := lacking[m]; network != "" {
-		return fmt.Errorf("plug in %s: %s is not on this node, and not weft's to make: network %s has managed: false, and whoever sets it up (ifupdown, the administrator) makes %s first", missing[m], m, network, m)
-	}
-	return fmt.Errorf("plug in %s: %s is not on this node yet: run `weft apply` first", missing[m], m)
-}
-
-// plan says what is left to do of the change.
-func (d *delta) plan(ctx context.Context, t Target) (plan.Plan, error) {
-	have, err := t.Observe(ctx, d.want)
-	if err != nil {
-		return plan.Plan{}, fmt.Errorf("observe: %w", err)
-	}
-	want := d.want.Clone()
-	for l := range netstate.Of[netstate.Link](d.want) {
-		if have.Link(l.Name) == nil && !l.Made() { // the tap of a VM that is gone: nothing of it can be wanted
-			drop(want, l.Name)
-		}
-	}
-	return plan.Diff(want, have, func(o netstate.Object) bool { return d.keys[o.Key()] && o.Owned() })
-}
-
-// drop removes a link and all that hangs on it from a state.
-func drop(s *netstate.State, dev string) {
-	for o := range s.All() {
-		if netstate.DevOf(o) == dev {
-			s.Delete(o.Key())
-		}
-	}
 }

@@ -30,7 +30,7 @@ type Apply struct {
 
 // Done is what was done.
 type Done struct {
-	Steps []string   `json:"steps" doc:"a line for a shell each"`
+	Steps []string   `json:"steps" doc:"a line for a shell each; of what was done for several NICs at once, its own lines"`
 	Trial *TrialInfo `json:"trial,omitempty" doc:"where the change waits to be confirmed"`
 }
 
@@ -106,6 +106,7 @@ func (s *Server) changes(a huma.API) {
 func (s *Server) does(open func() (*agent.Node, func(), error), do func(*agent.Node) (*trial.Trial, error)) (*body[Done], error) {
 	return with(open, func(n *agent.Node) (Done, error) {
 		d := Done{Steps: []string{}}
+		n.Together = &s.together
 		n.Done = func(op plan.Op) { d.Steps = append(d.Steps, op.Lines()...) }
 		t, err := do(n)
 		d.Trial = trialInfo(t)

@@ -44,6 +44,8 @@ type Server struct {
 	Metrics http.Handler
 	Log     *slog.Logger
 
+	together agent.Together // changes of NICs
+
 	ordinary atomic.Int32 // connections of others than root
 	counted  sync.Map     // those that are in it
 }

@@ -104,8 +104,11 @@ func (s Sysctl) Meets(want Object) bool { w, ok := want.(Sysctl); return ok && s
 
 // String spells the setting as the arguments of `sysctl -w`: dots between the parts, and a slash for each dot in an interface's name.
 func (s Sysctl) String() string {
-	return strings.NewReplacer("/", ".", ".", "/").Replace(s.Path) + "=" + quoted(s.Value)
+	return dotted.Replace(s.Path) + "=" + quoted(s.Value)
 }
+
+// dotted spells a path as sysctl does.
+var dotted = strings.NewReplacer("/", ".", ".", "/")
 
 // Dev returns the interface that the setting belongs to, or "" for a global one.
 func (s Sysctl) Dev() string {
