@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"runtime/debug"
 	"syscall"
 	"time"
 
@@ -55,8 +56,15 @@ A stop leaves the network as it is. Everything else of weft works without an age
 	return c
 }
 
+// gcPercent is how much garbage there may be for what is in use, in percent: less than Go's 100. A round on a large node takes far more
+// memory than the agent needs between rounds, and it is the guests' memory.
+const gcPercent = 40
+
 // keep runs an agent.
 func (o *options) keep(ctx context.Context, log *slog.Logger, desk *event.Desk, metrics, group string) error {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(gcPercent)
+	}
 	store := nic.Store{Dir: o.run}
 	unlock, err := store.LockAgent()
 	if err != nil {
@@ -85,7 +93,7 @@ func (o *options) keep(ctx context.Context, log *slog.Logger, desk *event.Desk, 
 		Node: node, Voice: air, Ears: air, Wake: wake, Stats: stats,
 		Load:  func() (*spec.Node, []byte, error) { return o.held(store) },
 		Adopt: o.adopt,
-		Hold:  host.Hold, Expect: host.Expect,
+		Hold:  host.Hold, Expect: host.Expect, Resting: debug.FreeOSMemory,
 		Ready: func() { log.Info("ready"); notify(log, daemon.SdNotifyReady) },
 	}
 	go watchdog(ctx, loop, log)

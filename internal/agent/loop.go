@@ -28,6 +28,7 @@ const (
 	retryWoken = 500 * time.Millisecond // where something happens meanwhile
 	roundMost  = 30 * time.Second
 	restMost   = time.Second
+	restLeast  = 2 * time.Second // until nothing is expected to happen soon
 )
 
 // Loop keeps a node true until its context ends: whatever changes, in the kernel, in the NIC intents or in the file that
@@ -51,6 +52,8 @@ type Loop struct {
 	// Expect says which guests, by the indexes of their taps on bridges, are to wake the loop when they send something: those that are
 	// about to arrive. Nil for nobody.
 	Expect func(guests map[int]string)
+	// Resting is called when nothing has happened for a while after a round. Nil for nobody.
+	Resting func()
 	// Ready is called once, after the first round that left nothing to do.
 	Ready func()
 
@@ -191,7 +194,7 @@ func (l *Loop) rounds(ctx context.Context, changed, wake <-chan struct{}) error 
 		for _, k := range l.fights.over(end) {
 			l.log().Info("nobody undoes repairs any more", "object", k)
 		}
-		if !await(ctx, l.fights.due(end, roundMost), changed, l.Wake, wake) {
+		if !l.rest(ctx, l.fights.due(end, roundMost), changed, wake) {
 			return nil
 		}
 		// Somebody's stream of changes takes half of a processor at most, and little once he is known for it.
@@ -203,6 +206,28 @@ func (l *Loop) rounds(ctx context.Context, changed, wake <-chan struct{}) error 
 		}
 		drain(changed, l.Wake, wake)
 	}
+}
+
+// rest waits for something to happen, at most for so long, and says when nothing has happened for a while.
+func (l *Loop) rest(ctx context.Context, most time.Duration, changed, wake <-chan struct{}) bool {
+	if l.Resting != nil && most > restLeast {
+		t := time.NewTimer(restLeast)
+		defer t.Stop()
+		select {
+		case <-ctx.Done():
+			return false
+		case <-changed:
+			return true
+		case <-l.Wake:
+			return true
+		case <-wake:
+			return true
+		case <-t.C:
+			l.Resting()
+			most -= restLeast
+		}
+	}
+	return await(ctx, most, changed, l.Wake, wake)
 }
 
 // await waits for one of the channels, at most for so long. It returns false when ctx ends.

@@ -6,19 +6,22 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"weft/internal/plan"
+	"weft/internal/spec"
 )
 
 // Stats counts what a loop does, and says what it saw last.
 type Stats struct {
 	registry *prometheus.Registry // small, also as a file
-	each     *prometheus.Registry // of each NIC
+	each     *prometheus.Registry // of each NIC, and of the process
 
 	rounds, failures, departures, claimed, released, conflicts, announced, lost, fought prometheus.Counter
 
@@ -26,9 +29,10 @@ type Stats struct {
 	hurt        *prometheus.CounterVec
 	took, plans prometheus.Histogram
 
-	mu    sync.Mutex
-	seen  *View          // by the last round
-	hurts map[string]int // then, by name; nil for never looked
+	mu     sync.Mutex // of what the last round saw:
+	gauges []prometheus.Metric
+	nics   []spec.NIC     // whose taps are there
+	hurts  map[string]int // by name; nil for never looked
 }
 
 // NewStats returns counters that stand at zero.
@@ -69,6 +73,7 @@ func NewStats() *Stats {
 		Buckets: []float64{1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 5000},
 	})
 	s.registry.MustRegister(s.repairs, s.hurt, s.took, s.plans, (*viewCollector)(s))
+	s.each.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{})) // node_exporter has its own
 	return s
 }
 
@@ -84,8 +89,9 @@ func (s *Stats) round(took time.Duration, ops int, v *View) {
 		s.plans.Observe(float64(ops))
 	}
 	if v != nil {
+		gauges, nics := gaugesOf(v), slices.DeleteFunc(slices.Clone(v.NICs), func(c spec.NIC) bool { return v.Absent[c.ID] })
 		s.mu.Lock()
-		s.seen = v
+		s.gauges, s.nics = gauges, nics
 		s.mu.Unlock()
 	}
 }
@@ -108,11 +114,11 @@ func (s *Stats) sore() map[string]int {
 	return s.hurts
 }
 
-// last returns what the last round saw, nil for nothing.
-func (s *Stats) last() *View {
+// last returns what the last round saw.
+func (s *Stats) last() ([]prometheus.Metric, []spec.NIC) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.seen
+	return s.gauges, s.nics
 }
 
 var dropped = prometheus.NewDesc("weft_dropped_packets_total", "Packets that the guards have dropped, by reason.", []string{"reason"}, nil)
