@@ -3,9 +3,9 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := build
 export CGO_ENABLED := 0
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
-KERNEL_LANE := ./internal/lab:4 ./internal/agent ./internal/kernel/... ./internal/announce ./internal/guest ./internal/wire
+KERNEL_LANE := ./internal/lab:4 ./internal/agent ./internal/kernel/... ./internal/announce ./internal/guest ./internal/wire ./hack/churn
 
-.PHONY: help build deb test-deb demo test attack slow test-libvirt unit kernel boot test-ganeti lint fuzz bench faults man clean
+.PHONY: help build deb test-deb demo test attack slow test-libvirt unit kernel boot test-ganeti lint fuzz bench faults churn man clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -46,6 +46,11 @@ slow: ## scenarios that count lost packets: twenty migrations; on a quiet machin
 	@sh hack/install.sh test
 	@$(MAKE) --no-print-directory build
 	@bin/weft lab run -v lab/slow
+
+churn: ## 20,000 NICs come and go, 200 at once; 200 kills of the agent; 1,000 NICs at rest: what is left, lost and used (root; CHURN='-cycles 2000 …')
+	@sh hack/install.sh test
+	@$(MAKE) --no-print-directory build
+	go run ./hack/churn $(CHURN)
 
 test-libvirt: ## weft with a real libvirtd and QEMU, in namespaces: guests start, restart, migrate, end (root; installs what is missing)
 	@sh hack/install.sh libvirt
