@@ -138,7 +138,7 @@ func (c *churn) nic(slot int, id string, random *rand.Rand) *vnic {
 }
 
 // verbTime is how long a NIC's coming or going may take, however often the agent is killed meanwhile.
-const verbTime = 3 * time.Minute
+const verbTime = 10 * time.Minute
 
 // attach makes the tap and plugs it in.
 func (v *vnic) attach(ctx context.Context) (err error) {

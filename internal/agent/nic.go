@@ -88,7 +88,13 @@ type edit func([]spec.NIC, *netstate.State) ([]spec.NIC, error)
 func (n *Node) change(ctx context.Context, id string, likely *spec.NIC, edit edit) error {
 	r := &request{id: id, likely: likely, edit: edit, done: n.Done}
 	if n.Together != nil {
-		return n.Together.change(ctx, n, r)
+		if err := n.Together.change(ctx, n, r); err != nil {
+			return err
+		}
+		if err := n.renew(); err != nil { // whoever made the change has done that for itself; what follows is announced by this node
+			n.log().Warn("the applied file", "err", err)
+		}
+		return nil
 	}
 	unlock, err := n.Store.Lock(ctx)
 	if err != nil {
