@@ -330,9 +330,9 @@ type deadlines struct {
 func (d *deadlines) SetReadDeadline(t time.Time) error  { d.read = t; return nil }
 func (d *deadlines) SetWriteDeadline(t time.Time) error { return nil }
 
-// TestSlow: the time that a request has to arrive in is over when it has: one that takes longer to be worked on would be cancelled by it, and
+// TestTakesLong: the time that a request has to arrive in is over when it has: one that takes longer to be worked on would be cancelled by it, and
 // so would all that come later by the same connection.
-func TestSlow(t *testing.T) {
+func TestTakesLong(t *testing.T) {
 	s, _ := serving(t)
 	for _, c := range []struct{ method, path, body string }{
 		{"GET", "/v1/status", ""}, {"POST", "/v1/apply", "{}"},
