@@ -110,6 +110,9 @@ func (c *Client) Events(ctx context.Context, tell func(event.Event)) error {
 		}
 		var e event.Event
 		if err := json.Unmarshal([]byte(data), &e); err != nil {
+			if ctx.Err() != nil || lines.Err() != nil { // cut off in the middle
+				break
+			}
 			return fmt.Errorf("an event of the agent's: %w", err)
 		}
 		tell(e)
