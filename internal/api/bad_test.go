@@ -16,7 +16,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"weft/internal/agent"
 	"weft/internal/event"
@@ -317,33 +316,6 @@ func TestEvents(t *testing.T) {
 			t.Fatal("the watching ended")
 		default:
 			runtime.Gosched()
-		}
-	}
-}
-
-// deadlines is an answer that notes the last deadline for reading.
-type deadlines struct {
-	*httptest.ResponseRecorder
-	read time.Time
-}
-
-func (d *deadlines) SetReadDeadline(t time.Time) error  { d.read = t; return nil }
-func (d *deadlines) SetWriteDeadline(t time.Time) error { return nil }
-
-// TestTakesLong: the time that a request has to arrive in is over when it has: one that takes longer to be worked on would be cancelled by it, and
-// so would all that come later by the same connection.
-func TestTakesLong(t *testing.T) {
-	s, _ := serving(t)
-	for _, c := range []struct{ method, path, body string }{
-		{"GET", "/v1/status", ""}, {"POST", "/v1/apply", "{}"},
-		{"PUT", "/v1/nics/x", `{"name": "tap0", "mac": "aa:00:00:00:00:01", "network": "tenants"}`},
-	} {
-		d := &deadlines{ResponseRecorder: httptest.NewRecorder(), read: time.Now()}
-		r := httptest.NewRequest(c.method, c.path, strings.NewReader(c.body))
-		r.Header.Set("Content-Type", "application/json")
-		s.bounded(s.Handler()).ServeHTTP(d, r)
-		if d.Code != http.StatusOK || !d.read.IsZero() {
-			t.Errorf("%s: %d, read until %s; %s", c.method, d.Code, d.read, d.Body)
 		}
 	}
 }

@@ -9,11 +9,9 @@
 package api
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -171,27 +169,12 @@ func (s *Server) bounded(next http.Handler) http.Handler {
 			_ = c.SetWriteDeadline(begin.Add(answerTime))
 		}
 		w.Header().Set("Weft-File", s.File)
-		data, err := io.ReadAll(http.MaxBytesReader(w, r.Body, bodyBytes))
-		r.Body = io.NopCloser(io.MultiReader(bytes.NewReader(data), failing{err}))
-		if r.URL.Path != eventsPath {
-			// It has arrived: a deadline that passes while it is worked on would cancel it, and all later ones of its connection.
-			_ = c.SetReadDeadline(time.Time{})
-		}
+		r.Body = http.MaxBytesReader(w, r.Body, bodyBytes)
 		next.ServeHTTP(w, r)
 		if !reads {
 			s.Log.Info("request", "method", r.Method, "path", r.URL.Path, "pid", p.pid, "took", time.Since(begin).Round(time.Millisecond))
 		}
 	})
-}
-
-// failing is the end of a body: io.EOF, or why not all of it came.
-type failing struct{ err error }
-
-func (f failing) Read([]byte) (int, error) {
-	if f.err != nil {
-		return 0, f.err
-	}
-	return 0, io.EOF
 }
 
 // open reports whether somebody has opened the socket to everybody. Its mode is what says who is in the group.
