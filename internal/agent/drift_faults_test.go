@@ -170,7 +170,7 @@ func limitFaults(l netstate.Limit) []fault {
 	if l.Ingress {
 		return []fault{
 			{sort: "limit in", class: "deleted", script: "tc filter del dev " + l.Dev + " ingress pref 87"},
-			{sort: "limit in", class: "altered", script: "tc filter replace " + other.String()},
+			{sort: "limit in", class: "altered", script: "tc filter del dev " + l.Dev + " ingress pref 87\ntc filter add " + other.String()},
 		}
 	}
 	return []fault{
