@@ -16,6 +16,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/iotest"
+	"time"
 
 	"weft/internal/agent"
 	"weft/internal/event"
@@ -316,6 +318,39 @@ func TestEvents(t *testing.T) {
 			t.Fatal("the watching ended")
 		default:
 			runtime.Gosched()
+		}
+	}
+}
+
+// deadlines is an answer that notes the last deadline for reading.
+type deadlines struct {
+	*httptest.ResponseRecorder
+	read time.Time
+}
+
+func (d *deadlines) SetReadDeadline(t time.Time) error  { d.read = t; return nil }
+func (d *deadlines) SetWriteDeadline(t time.Time) error { return nil }
+
+// TestTakesLong: the time that a request has to arrive in is over when it has: one that takes longer to be worked on would be cancelled by it, and
+// so would all that come later by the same connection. One that does not arrive has it until the end.
+func TestTakesLong(t *testing.T) {
+	s, _ := serving(t)
+	nic := `{"name": "tap0", "mac": "aa:00:00:00:00:01", "network": "tenants"}`
+	for _, c := range []struct {
+		method, path string
+		body         io.Reader
+		code         int
+	}{
+		{"GET", "/v1/status", strings.NewReader(""), http.StatusOK}, {"POST", "/v1/apply", strings.NewReader("{}"), http.StatusOK},
+		{"PUT", "/v1/nics/x", strings.NewReader(nic), http.StatusOK},
+		{"PUT", "/v1/nics/x", io.MultiReader(strings.NewReader(nic[:9]), iotest.ErrReader(os.ErrDeadlineExceeded)), http.StatusRequestTimeout},
+	} {
+		d := &deadlines{ResponseRecorder: httptest.NewRecorder(), read: time.Now()}
+		r := httptest.NewRequest(c.method, c.path, c.body)
+		r.Header.Set("Content-Type", "application/json")
+		s.bounded(s.Handler()).ServeHTTP(d, r)
+		if d.Code != c.code || d.read.IsZero() != (c.code == http.StatusOK) {
+			t.Errorf("%s: %d, read until %s; %s", c.method, d.Code, d.read, d.Body)
 		}
 	}
 }

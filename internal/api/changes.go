@@ -70,8 +70,11 @@ type nicInput struct {
 	ID string `path:"id" maxLength:"64" doc:"the NIC's ID"`
 }
 
+// arrivedBefore keeps huma from giving a body a time of its own, which would go on after it has come: see Server.bounded.
+const arrivedBefore = -1
+
 func post(id, path, summary string) huma.Operation {
-	return huma.Operation{OperationID: id, Method: http.MethodPost, Path: path, Summary: summary}
+	return huma.Operation{OperationID: id, Method: http.MethodPost, Path: path, Summary: summary, BodyReadTimeout: arrivedBefore}
 }
 
 // changes adds what root may do.
@@ -85,7 +88,7 @@ func (s *Server) changes(a huma.API) {
 	huma.Register(a, post("revert", "/v1/revert", "Undo the change that waits to be confirmed"), func(ctx context.Context, _ *struct{}) (*body[Done], error) {
 		return s.does(s.Held, func(n *agent.Node) (*trial.Trial, error) { return n.Revert(ctx, "", "by request") })
 	})
-	put := huma.Operation{OperationID: "plug", Method: http.MethodPut, Path: "/v1/nics/{id}", Summary: "Plug a NIC in, or make it what it is to be"}
+	put := huma.Operation{OperationID: "plug", Method: http.MethodPut, Path: "/v1/nics/{id}", Summary: "Plug a NIC in, or make it what it is to be", BodyReadTimeout: arrivedBefore}
 	huma.Register(a, put, func(ctx context.Context, in *struct {
 		ID   string `path:"id" maxLength:"64" doc:"the NIC's ID"`
 		Body NIC

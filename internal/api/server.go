@@ -9,9 +9,11 @@
 package api
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -169,12 +171,34 @@ func (s *Server) bounded(next http.Handler) http.Handler {
 			_ = c.SetWriteDeadline(begin.Add(answerTime))
 		}
 		w.Header().Set("Weft-File", s.File)
-		r.Body = http.MaxBytesReader(w, r.Body, bodyBytes)
+		if !arrived(w, r) {
+			return
+		}
+		if r.URL.Path != eventsPath {
+			// A deadline that passes while it is worked on would cancel it, and all later ones of its connection.
+			_ = c.SetReadDeadline(time.Time{})
+		}
 		next.ServeHTTP(w, r)
 		if !reads {
 			s.Log.Info("request", "method", r.Method, "path", r.URL.Path, "pid", p.pid, "took", time.Since(begin).Round(time.Millisecond))
 		}
 	})
+}
+
+// arrived reads a request's body, and refuses one that does not come whole: its connection ends by the deadline that stands.
+func arrived(w http.ResponseWriter, r *http.Request) bool {
+	data, err := io.ReadAll(http.MaxBytesReader(w, r.Body, bodyBytes))
+	if err == nil {
+		r.Body = io.NopCloser(bytes.NewReader(data))
+		return true
+	}
+	w.Header().Set("Connection", "close")
+	if large := (*http.MaxBytesError)(nil); errors.As(err, &large) {
+		refuse(w, http.StatusRequestEntityTooLarge, fmt.Sprintf("the body has more than %d bytes", large.Limit))
+	} else {
+		refuse(w, http.StatusRequestTimeout, fmt.Sprintf("the body did not arrive: %v", err))
+	}
+	return false
 }
 
 // open reports whether somebody has opened the socket to everybody. Its mode is what says who is in the group.
