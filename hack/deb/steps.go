@@ -25,29 +25,16 @@ type test struct {
 
 // run runs the steps of these letters.
 func (t *test) run(ctx context.Context, letters string) {
-	steps := map[rune]struct {
-		what string
-		run  func(context.Context)
-	}{
-		'a': {"lintian", t.lintian},
-		'b': {"installed, without a node file", t.install},
-		'c': {"a node file, and guests", t.network},
-		'd': {"stop, start, kill, hang: the guests notice nothing", t.disturb},
-		'e': {"another version", t.upgrade},
-		'f': {"what is gone comes back: links, and the whole machine", t.reboot},
-		'g': {"removed, the network stays", t.remove},
-		'h': {"purged, nothing is left", t.purge},
-	}
-	for _, letter := range letters {
-		s, ok := steps[letter]
-		if !ok || ctx.Err() != nil {
-			t.Check(false, "step %c: no such step, or interrupted", letter)
-			return
-		}
-		t.Step = string(letter)
-		fmt.Printf("\n== %s, %.1f min: %s\n", t.Step, time.Since(t.Began).Minutes(), s.what)
-		s.run(ctx)
-	}
+	t.Play(ctx, letters, map[rune]rig.Step{
+		'a': {What: "lintian", Run: t.lintian},
+		'b': {What: "installed, without a node file", Run: t.install},
+		'c': {What: "a node file, and guests", Run: t.network},
+		'd': {What: "stop, start, kill, hang: the guests notice nothing", Run: t.disturb},
+		'e': {What: "another version", Run: t.upgrade},
+		'f': {What: "what is gone comes back: links, and the whole machine", Run: t.reboot},
+		'g': {What: "removed, the network stays", Run: t.remove},
+		'h': {What: "purged, nothing is left", Run: t.purge},
+	})
 }
 
 // apt is what a sysadmin types, without what is only for a terminal.

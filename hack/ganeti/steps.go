@@ -4,9 +4,10 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"strings"
 	"time"
+
+	"weft/hack/rig"
 )
 
 // allSteps are the letters of the steps, in the order in which they build on each other.
@@ -20,29 +21,16 @@ const (
 
 // run runs the steps of these letters.
 func (t *test) run(ctx context.Context, letters string) {
-	steps := map[rune]struct {
-		what string
-		run  func(context.Context)
-	}{
-		'a': {"Ganeti as it is: a cluster, its networks, an instance", t.stock},
-		'b': {"weft ganeti install", t.install},
-		'c': {"instances of both networks, plugged in by weft", t.start},
-		'd': {"reboot, hotplug", func(ctx context.Context) { t.change(ctx, "soft", "hard") }},
-		'e': {"live migration, there and back", t.migrate},
-		'f': {"stop: nothing is left", t.stop},
-		'g': {"the same on uplinks that ifupdown made, with no network in node.yaml", t.ifupdown},
-		'h': {"stop, remove, uninstall", t.remove},
-	}
-	for _, letter := range letters {
-		s, ok := steps[letter]
-		if !ok || ctx.Err() != nil {
-			t.Check(false, "step %c: no such step, or interrupted", letter)
-			return
-		}
-		t.Step = string(letter)
-		fmt.Printf("\n== %c. %s [%.1f min]\n", letter, s.what, time.Since(t.Began).Minutes())
-		s.run(ctx)
-	}
+	t.Play(ctx, letters, map[rune]rig.Step{
+		'a': {What: "Ganeti as it is: a cluster, its networks, an instance", Run: t.stock},
+		'b': {What: "weft ganeti install", Run: t.install},
+		'c': {What: "instances of both networks, plugged in by weft", Run: t.start},
+		'd': {What: "reboot, hotplug", Run: func(ctx context.Context) { t.change(ctx, "soft", "hard") }},
+		'e': {What: "live migration, there and back", Run: t.migrate},
+		'f': {What: "stop: nothing is left", Run: t.stop},
+		'g': {What: "the same on uplinks that ifupdown made, with no network in node.yaml", Run: t.ifupdown},
+		'h': {What: "stop, remove, uninstall", Run: t.remove},
+	})
 }
 
 // initCluster is the cluster's creation. Instances boot the lab's kernel; their cards have no boot ROM,

@@ -31,6 +31,26 @@ type Result struct {
 // OK reports whether the command succeeded.
 func (r Result) OK() bool { return r.Code == 0 }
 
+// Step is a part of a test.
+type Step struct {
+	What string
+	Run  func(context.Context)
+}
+
+// Play runs the steps of these letters, and stops at one that there is not, or when ctx has ended.
+func (t *Transcript) Play(ctx context.Context, letters string, steps map[rune]Step) {
+	for _, letter := range letters {
+		s, ok := steps[letter]
+		if !ok || ctx.Err() != nil {
+			t.Check(false, "step %c: no such step, or interrupted", letter)
+			return
+		}
+		t.Step = string(letter)
+		fmt.Printf("\n== %c. %s [%.1f min]\n", letter, s.What, time.Since(t.Began).Minutes())
+		s.Run(ctx)
+	}
+}
+
 // Quiet runs a shell script in a VM and prints nothing.
 func (t *Transcript) Quiet(ctx context.Context, machine, script string) Result {
 	var out bytes.Buffer
