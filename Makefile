@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := build
 export CGO_ENABLED := 0
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
-KERNEL_LANE := ./internal/lab:4 ./internal/agent ./internal/kernel/... ./internal/announce ./internal/guest ./internal/wire ./hack/churn
+KERNEL_LANE := ./internal/lab:4 ./internal/agent ./internal/kernel/... ./internal/announce ./internal/guest ./internal/wire ./internal/api ./hack/churn
 
 .PHONY: help build deb test-deb demo test attack slow test-libvirt unit kernel boot test-ganeti lint fuzz bench faults churn man clean
 

@@ -212,11 +212,21 @@ func request(t testing.TB, client *http.Client, method, path, body string) int {
 	return a.StatusCode
 }
 
+// asRoot skips a test of what only root may ask for; the kernel lane is root's.
+func asRoot(t *testing.T) {
+	t.Helper()
+	switch {
+	case os.Geteuid() == 0:
+	case strings.Contains(os.Getenv("WEFT_TEST_REQUIRE"), "kernel"):
+		t.Fatal("the kernel lane is not root")
+	default:
+		t.Skip("others are refused, see TestPeers: make kernel")
+	}
+}
+
 // TestManyAtOnce: requests at the same time are done one after the other, and a hundred idle connections hold up nobody.
 func TestManyAtOnce(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("the others are refused: TestPeers")
-	}
+	asRoot(t)
 	s, n, client := listening(t)
 	for range 100 {
 		c, err := net.Dial("unix", s.Socket)
@@ -245,9 +255,7 @@ func TestManyAtOnce(t *testing.T) {
 
 // TestSlow: a request that does not arrive is given up, half a head or half a body, and changes nothing.
 func TestSlow(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("the others are refused before: TestPeers")
-	}
+	asRoot(t)
 	s, n, _ := listening(t)
 	before := state(t, n)
 	var all sync.WaitGroup
