@@ -115,20 +115,40 @@ func (c *churn) undisturbed(ctx context.Context) error {
 	return nil
 }
 
-// killing churns under agents that are killed at random moments, each after it has converged.
+// killing churns under agents that are killed at random moments, each after it has converged. Where the cycles end before that was done as
+// often as it is to be, because many NICs go at once, there are as many cycles again.
 func (c *churn) killing(ctx context.Context) error {
 	c.phase = "killed"
 	base := c.done.Load()
-	moments := make([]int64, c.kills)
+	var took []time.Duration
+	for turns := 0; len(took) == 0 || len(took) < c.kills && c.most == 0; turns++ {
+		if turns > c.kills {
+			return fmt.Errorf("the agent was killed %d times, not %d: too few cycles", len(took), c.kills)
+		}
+		if err := c.turn(ctx, c.killed, c.killer(ctx, &took)); err != nil {
+			return err
+		}
+	}
+	slices.Sort(took)
+	c.say("killed %d times during %d cycles; converged again after %s at the median, %s at most", len(took), c.done.Load()-base,
+		took[len(took)/2].Round(time.Millisecond), took[len(took)-1].Round(time.Millisecond))
+	return nil
+}
+
+// killer returns what kills the agent at random moments of the cycles that follow, until it was killed as often as it is to be, and notes
+// how long each next one took to converge.
+func (c *churn) killer(ctx context.Context, took *[]time.Duration) func() error {
+	base := c.done.Load()
+	moments := make([]int64, c.kills-len(*took))
 	for i := range moments {
 		moments[i] = base + int64(c.random.IntN(c.killed*9/10))
 	}
 	slices.Sort(moments)
-	var took []time.Duration
-	err := c.turn(ctx, c.killed, func() error {
-		if len(took) == c.kills || c.done.Load() < moments[len(took)] {
+	return func() error {
+		if len(moments) == 0 || c.done.Load() < moments[0] {
 			return nil
 		}
+		moments = moments[1:]
 		pause(ctx, time.Duration(c.random.IntN(200))*time.Millisecond)
 		if err := c.agent.kill(); err != nil {
 			return err
@@ -140,22 +160,12 @@ func (c *churn) killing(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if took = append(took, d); len(took)%20 == 0 {
+		if *took = append(*took, d); len(*took)%20 == 0 {
 			answered, lost := c.lost()
-			c.say("killed %d times, %d cycles; pings %d, lost %d", len(took), c.done.Load()-base, answered, lost)
+			c.say("killed %d times, %d cycles; pings %d, lost %d", len(*took), c.done.Load()-base, answered, lost)
 		}
 		return nil
-	})
-	if err != nil {
-		return err
 	}
-	if len(took) == 0 || len(took) < c.kills && c.most == 0 {
-		return fmt.Errorf("the agent was killed %d times, not %d: too few cycles", len(took), c.kills)
-	}
-	slices.Sort(took)
-	c.say("killed %d times during %d cycles; converged again after %s at the median, %s at most", len(took), c.done.Load()-base,
-		took[len(took)/2].Round(time.Millisecond), took[len(took)-1].Round(time.Millisecond))
-	return nil
 }
 
 // resting attaches many NICs and says what the agent takes while nothing happens, beside what it took with few.
